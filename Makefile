@@ -1,0 +1,63 @@
+# Every target first makes the environment it needs in .venv; `make` lists the targets.
+
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
+
+# What `make benchmark` hands on; an empty variable leaves the command's own default.
+BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MODELS)) \
+	$(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(OUT),--out "$(OUT)") $(if $(ZOO),--zoo "$(ZOO)") $(if $(GPU),--gpu $(GPU)) \
+	$(if $(DEV),--dev)
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart benchmark test check lint clean dataset-given
+
+help: ## List the targets.
+	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+quickstart: $(READY) ## Close the loop on MovieLens-100K: 8 methods, 3 seeds, a leaderboard.
+	@$(BIN)/loopfm benchmark --dataset MovieLens100K_s1 --seeds 3 --models DeepFM --out runs/quickstart
+
+benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= OUT= ZOO= GPU= DEV=1]: a leaderboard.
+	@$(BIN)/loopfm benchmark --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS))
+
+test: $(READY) ## Run the whole test suite; ARGS="-k name" for a part of it.
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint ## Lint, check types, and run the fast tests.
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: $(READY_DEV) ## Check style (ruff) and types (mypy).
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## Remove the environment and caches; data/ and runs/ stay.
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Checked before anything is installed.
+dataset-given:
+	@$(if $(DATASET),:,$(error DATASET is missing. Example: make benchmark DATASET=MovieLens100K_s1))
+
+$(READY): setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "make: $(PYTHON) is missing or older than 3.10; name one with PYTHON=<command>" >&2; exit 1; }
+	@echo "Creating $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "make: $(PYTHON) cannot make environments; install its venv module" >&2; exit 1; }
+	@$(INSTALL) pip setuptools
+	@echo "Installing the pinned packages into $(VENV); this takes some minutes ..."
+	@$(INSTALL) torch
+	@$(INSTALL) --no-build-isolation -e ".[test]"
+	@touch $@
+
+$(READY_DEV): $(READY)
+	@echo "Installing ruff and mypy into $(VENV) ..."
+	@$(INSTALL) --no-build-isolation -e ".[dev]"
+	@touch $@

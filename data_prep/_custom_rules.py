@@ -1,0 +1,106 @@
+"""The parts of a spec file of ``custom.py``: time, label, filter, periods, history."""
+
+from __future__ import annotations
+
+import zoneinfo
+from dataclasses import dataclass
+from typing import Any
+
+from fuxictr_loopfm.events_parts import did_you_mean, is_integer
+
+TIME_UNITS = ("s", "ms", "us", "iso", "ordinal")
+
+
+@dataclass(frozen=True)
+class TimeRule:
+    """Where the time is and what it counts; ``iso`` is ISO 8601 text or a datetime column."""
+
+    column: str
+    unit: str
+
+    def problems(self) -> list[str]:
+        """What is wrong with this part."""
+        if self.unit in TIME_UNITS:
+            return []
+        return [f"time: unit: expected one of {list(TIME_UNITS)}, found {self.unit!r}"]
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """A 0/1 column, or a number that counts as 1 from ``at_least`` up."""
+
+    column: str
+    at_least: float | None = None
+    name: str = "label"
+
+    def problems(self) -> list[str]:
+        """What is wrong with this part."""
+        if self.at_least is None or is_number(self.at_least):
+            return []
+        return [f"label: at_least: expected a number, found {self.at_least!r}"]
+
+
+@dataclass(frozen=True)
+class KeepRule:
+    """Rows stay if ``column`` satisfies every condition that is given."""
+
+    column: str
+    equals: Any = None
+    one_of: tuple[Any, ...] | None = None
+    at_least: float | None = None
+    below: float | None = None
+
+    def problems(self) -> list[str]:
+        """What is wrong with this part."""
+        found = []
+        if (self.equals, self.one_of, self.at_least, self.below) == (None,) * 4:
+            found.append(
+                f"keep: {self.column!r}: expected one of equals, one_of, at_least and below"
+            )
+        if self.one_of is not None and not isinstance(self.one_of, tuple):
+            found.append(f"keep: {self.column!r}: one_of: expected a list, found {self.one_of!r}")
+        for key in ("at_least", "below"):
+            value = getattr(self, key)
+            if value is not None and not is_number(value):
+                found.append(f"keep: {self.column!r}: {key}: expected a number, found {value!r}")
+        return found
+
+
+@dataclass(frozen=True)
+class PeriodRule:
+    """``kind: day`` with a time zone, or ``kind: chunks`` with a count."""
+
+    kind: str
+    timezone: str | None = None
+    count: int | None = None
+
+    def problems(self) -> list[str]:
+        """What is wrong with this part."""
+        if self.kind == "chunks":
+            if is_integer(self.count) and self.timezone is None:
+                return []
+            return ["periods: kind chunks takes count, a whole number, and no timezone"]
+        if self.kind != "day":
+            return [f"periods: kind: expected 'day' or 'chunks', found {self.kind!r}"]
+        if self.count is not None or not isinstance(self.timezone, str):
+            return ["periods: kind day takes timezone, such as Asia/Shanghai, and no count"]
+        try:
+            zoneinfo.ZoneInfo(self.timezone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            known = sorted(zoneinfo.available_timezones())
+            hint = did_you_mean(self.timezone, known)
+            return [f"periods: timezone: unknown time zone {self.timezone!r}{hint}"]
+        return []
+
+
+@dataclass(frozen=True)
+class HistoryRule:
+    """A teacher feature: the user's newest ``max_len`` items strictly before each event."""
+
+    name: str = "item_history"
+    max_len: int = 50
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` is an int or float and no bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

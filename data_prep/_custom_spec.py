@@ -1,0 +1,209 @@
+"""The spec file of ``custom.py`` as a frozen dataclass; all problems are reported at once."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from _custom_rules import HistoryRule, KeepRule, LabelRule, PeriodRule, TimeRule, is_number
+
+from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
+from fuxictr_loopfm.events_parts import did_you_mean, is_integer, parse_part, parse_parts
+
+DUPLICATES = ("refuse", "drop", "keep")
+_NAME_LISTS = ("vertical", "teacher_only", "numeric", "item_columns", "side_columns")
+_MAPPINGS = ("buckets", "rename")
+_PARTS = {"time": TimeRule, "label": LabelRule, "periods": PeriodRule, "history": HistoryRule}
+
+
+@dataclass(frozen=True)
+class CustomSpec:
+    """A whole spec file. Column names are those after ``rename``."""
+
+    dataset_id: str
+    log: tuple[str, ...]
+    user: str
+    item: str
+    time: TimeRule
+    label: LabelRule
+    vertical: tuple[str, ...]
+    periods: PeriodRule
+    teacher_periods: int
+    teacher_only: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    buckets: dict[str, Any] = field(default_factory=dict)
+    history: HistoryRule | None = None
+    item_columns: tuple[str, ...] | None = None
+    side_columns: tuple[str, ...] = ()
+    keep: tuple[KeepRule, ...] = ()
+    duplicates: str = "refuse"
+    rename: dict[str, str] = field(default_factory=dict)
+    source: str = "private log"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Feature columns of the teacher, those of the vertical model first."""
+        return (*self.vertical, *self.teacher_only)
+
+    @property
+    def used_columns(self) -> tuple[str, ...]:
+        """Every column that is read, once, in order of first mention."""
+        names = [self.user, self.item, self.time.column, self.label.column, *self.features]
+        names += [*self.side_columns, *(rule.column for rule in self.keep)]
+        return tuple(dict.fromkeys(names))
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, beyond unknown and missing keys."""
+        found = [*self.time.problems(), *self.label.problems(), *self.periods.problems()]
+        found += [problem for rule in self.keep for problem in rule.problems()]
+        found += self._period_problems()
+        if self.duplicates not in DUPLICATES:
+            found.append(
+                f"duplicates: expected one of {list(DUPLICATES)}, found {self.duplicates!r}"
+            )
+        if self.label.column in self.features:
+            found.append(f"label: {self.label.column!r} must not be a feature")
+        return found + self._number_problems()
+
+    def _period_problems(self) -> list[str]:
+        teacher, count = self.teacher_periods, self.periods.count
+        if not is_integer(teacher) or teacher < 1:
+            return [f"teacher_periods: expected 1 or more, found {teacher!r}"]
+        if self.periods.kind == "day" and self.time.unit == "ordinal":
+            return ["periods: kind day needs a clock but time: unit is ordinal; use kind chunks"]
+        if isinstance(count, int) and count < teacher + 2:
+            expected = f"teacher_periods + 2 = {teacher + 2} or more"
+            return [f"periods: count: expected {expected}, found {count}"]
+        return []
+
+    def _number_problems(self) -> list[str]:
+        found = [
+            f"{key}: {name!r} is no feature{did_you_mean(name, self.features)}"
+            for key, names in (("numeric", self.numeric), ("buckets", tuple(self.buckets)))
+            for name in names
+            if name not in self.features
+        ]
+        for name, edges in self.buckets.items():
+            if name in self.numeric:
+                found.append(f"{name!r} is both numeric and bucketed; choose one")
+            if edges != "log2" and not _is_ascending(edges):
+                found.append(
+                    f"buckets: {name!r}: expected log2 or ascending numbers, found {edges!r}"
+                )
+        return found
+
+    def describe_dataset(
+        self, dataset_id: str, periods: Periods, rule: str, unit: str
+    ) -> DatasetSpec:
+        """The prepared data set's description.
+
+        Raises:
+            ConfigError: columns that do not fit together.
+        """
+        columns = [self._column(name, ("teacher", "vertical")) for name in self.vertical]
+        columns += [self._column(name, ("teacher",)) for name in self.teacher_only]
+        sequences: tuple[SequenceColumn, ...] = ()
+        if self.history is not None:
+            sequences = (SequenceColumn(self.history.name, self.item, self.history.max_len),)
+        default = (self.item,) if self.item in self.vertical else ()
+        keys = [name for name in (self.user, self.item) if name not in self.features]
+        return DatasetSpec(
+            dataset_id=dataset_id,
+            label=self.label.name,
+            user=self.user,
+            item=self.item,
+            time_unit=unit,
+            columns=tuple(columns),
+            sequences=sequences,
+            item_columns=default if self.item_columns is None else self.item_columns,
+            side_columns=tuple(dict.fromkeys([*keys, *self.side_columns])),
+            periods=periods,
+            period_rule=rule,
+            source=self.source,
+        )
+
+    def _column(self, name: str, views: tuple[str, ...]) -> Column:
+        if name in self.numeric:
+            return Column(name, "numeric", "float", views)
+        return Column(name, views=views)
+
+
+def load_spec(path: Path) -> CustomSpec:
+    """Read and check a spec file; relative log paths count from its folder.
+
+    Raises:
+        ConfigError: the file cannot be read, or with every problem found in it.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    problems: list[str] = []
+    spec = _parse(value, problems)
+    if spec is not None and not problems:
+        problems = spec.problems()
+    if spec is not None and not problems:
+        try:
+            # The number of days is not known yet; the smallest split checks all names now.
+            smallest = Periods.split(spec.teacher_periods + 2, spec.teacher_periods)
+            spec.describe_dataset(spec.dataset_id, smallest, "-", "ordinal")
+        except ConfigError as error:
+            problems = error.problems
+    if problems or spec is None:
+        raise ConfigError([f"{path}: {problem}" for problem in problems])
+    return replace(spec, log=tuple(_expand(path.parent, spec.log)))
+
+
+def _parse(value: Any, problems: list[str]) -> CustomSpec | None:
+    if not isinstance(value, dict):
+        problems.append(f"expected a mapping of keys, found {value!r}")
+        return None
+    body = dict(value)
+    if isinstance(body.get("log"), str):
+        body["log"] = [body["log"]]
+    if isinstance(body.get("label"), str):
+        body["label"] = {"column": body["label"], "name": body["label"]}
+    for key in ("log", *_NAME_LISTS):
+        if key in body and not _is_text_list(body[key]):
+            problems.append(f"{key}: expected a list of names, found {body[key]!r}")
+    for key in ("user", "item"):
+        if key in body and not isinstance(body[key], str):
+            problems.append(f"{key}: expected a column name, found {body[key]!r}")
+    for key in _MAPPINGS:
+        if key in body and not isinstance(body[key], dict):
+            problems.append(f"{key}: expected a mapping, found {body[key]!r}")
+    for key, part in _PARTS.items():
+        if key in body:
+            body[key] = parse_part(part, body[key], key, problems)
+    if "keep" in body:
+        body["keep"] = list(parse_parts(KeepRule, body["keep"], "keep", problems))
+    return parse_part(CustomSpec, body, "spec", problems)
+
+
+def _expand(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+    paths: list[str] = []
+    for pattern in patterns:
+        full = str(folder / Path(pattern).expanduser())
+        found = sorted(glob.glob(full, recursive=True)) if glob.has_magic(pattern) else [full]
+        if not found:
+            raise DataError(f"log: no file matches {full}")
+        paths += found
+    return list(dict.fromkeys(paths))
+
+
+def _is_text_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_ascending(edges: object) -> bool:
+    return (
+        isinstance(edges, list)
+        and bool(edges)
+        and all(is_number(edge) for edge in edges)
+        and all(low < high for low, high in itertools.pairwise(edges))
+    )

@@ -1,0 +1,264 @@
+"""The ``loopfm`` command: a thin skin over the package, one subcommand per stage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fuxictr_loopfm import __version__
+from fuxictr_loopfm.errors import LoopFMError
+
+Handler = Callable[[argparse.Namespace], None]
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.experiment.layout import Checkout
+    from fuxictr_loopfm.experiment.preparation import prepare
+
+    prepared = prepare(
+        Checkout.find(), options.dataset, options.data, drop_last_period=options.dev
+    )
+    print(prepared.describe())
+    print(f"prepared data set: {prepared.folder}")
+
+
+def _workspace(options: argparse.Namespace) -> Any:
+    from fuxictr_loopfm.experiment.experiment import Experiment
+    from fuxictr_loopfm.experiment.layout import Checkout
+    from fuxictr_loopfm.experiment.workspace import Workspace
+
+    checkout = Checkout.find()
+    experiment = Experiment.load(
+        options.config,
+        options.expid,
+        base_dir=checkout.base_dir("model"),
+        zoo=checkout.zoo,
+        gpu=options.gpu,
+    )
+    return Workspace(experiment, experiment.load_teacher())
+
+
+def _extract(options: argparse.Namespace) -> None:
+    log = _workspace(options).extraction
+    print(f"{len(log.event_id)} events logged, dim {log.embedding.shape[1]}: {log.folder}")
+
+
+def _structure(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.store.describe import describe_store
+
+    workspace = _workspace(options)
+    key = workspace.keys.key or workspace.prepared.spec.user
+    store = workspace.store(key)
+    for split in ("train", "test"):
+        workspace.pointers(store, key, split)
+    print(describe_store(store.folder))
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.events import PreparedDataset
+    from fuxictr_loopfm.store.describe import describe_store
+
+    if (options.folder / "dataset.yaml").is_file():
+        print(PreparedDataset.load(options.folder).describe())
+    else:
+        print(describe_store(options.folder))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.experiment.checks import verify_folder
+
+    report, problems = verify_folder(options.store, options.prepared)
+    for line in report:
+        print(line)
+    if problems:
+        raise LoopFMError("\n".join(problems))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.experiment.export import export_histories
+
+    for path in export_histories(_workspace(options), options.out, options.split):
+        print(path)
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.experiment.benchmark import Benchmark, BenchmarkPlan, log_to_file
+    from fuxictr_loopfm.experiment.configs import METHODS
+    from fuxictr_loopfm.experiment.layout import Checkout
+    from fuxictr_loopfm.experiment.leaderboard import summarise
+    from fuxictr_loopfm.experiment.leaderboard_render import to_terminal, write_leaderboard
+    from fuxictr_loopfm.experiment.preparation import prepare
+
+    checkout = Checkout.find()
+    out = options.out or Path("runs") / options.dataset
+    log_to_file(out / "benchmark.log")
+    prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
+    plan = BenchmarkPlan(
+        models=tuple(options.models),
+        methods=tuple(options.methods or METHODS),
+        seeds=options.seeds,
+        out=out,
+        zoo=options.zoo,
+        gpu=options.gpu,
+        command=_benchmark_command(options),
+    )
+    records = Benchmark(checkout, prepared, plan).run()
+    write_leaderboard(records, out)
+    print(to_terminal(summarise(records)))
+    print(f"\nleaderboard: {out / 'leaderboard.md'}, .html and .csv; records: {out / 'records'}")
+
+
+def _benchmark_command(options: argparse.Namespace) -> str:
+    """The command to repeat; a raw folder is the reader's own, so it is only hinted at."""
+    parts = [f"make benchmark DATASET={options.dataset}"]
+    if options.data is not None:
+        parts.append("DATA=<raw folder>")
+    parts.append(f'MODELS="{" ".join(options.models)}"')
+    if options.methods:
+        parts.append(f'METHODS="{" ".join(options.methods)}"')
+    parts.append(f"SEEDS={options.seeds}")
+    if options.zoo is not None:
+        parts.append("ZOO=<model_zoo folder>")
+    return " ".join([*parts, *(["DEV=1"] if options.dev else [])])
+
+
+def _leaderboard(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.experiment.leaderboard import summarise
+    from fuxictr_loopfm.experiment.leaderboard_render import to_terminal, write_leaderboard
+    from fuxictr_loopfm.experiment.record import read_records
+
+    records = read_records(options.records)
+    if options.out is not None:
+        write_leaderboard(records, options.out)
+    print(to_terminal(summarise(records)))
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, help="configuration folder")
+    parser.add_argument("--expid", required=True, help="a vertical model's experiment")
+    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", required=True, help="data set id, e.g. KuaiRandPure_s1")
+    parser.add_argument("--data", type=Path, help="raw folder, or a prepared one")
+    parser.add_argument(
+        "--dev", action="store_true", help="leave the test period out and test on the last "
+        "training period: for choosing hyper-parameters"
+    )  # fmt: skip
+
+
+def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+    _add_dataset(parser)
+    parser.add_argument("--models", nargs="+", default=["DeepFM"], help="e.g. DeepFM DeepFM:small")
+    parser.add_argument("--methods", nargs="+", help="default: all")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
+    parser.add_argument("--out", type=Path, help="output folder (default runs/<dataset>)")
+    parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
+    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, help="store folder")
+    parser.add_argument("--prepared", type=Path, help="prepared data set to check it against")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    _add_experiment(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--split", nargs="+", default=["train", "test"], choices=["train", "test"])
+
+
+def _add_leaderboard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("records", type=Path, nargs="+", help="record files or folders")
+    parser.add_argument("--out", type=Path, help="also write leaderboard.{csv,md,html} there")
+
+
+_EXPID = "--config benchmark_configs/KuaiRandPure_s1/DeepFM_KuaiRandPure_s1 --expid "
+_EXPID += "DeepFM_KuaiRandPure_s1_loopfm"
+COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None], Handler]] = {
+    "prepare": (
+        "Make the prepared data set of a public log.",
+        "loopfm prepare --dataset KuaiRandPure_s1 --data KuaiRand-Pure/data",
+        _add_dataset,
+        _prepare,
+    ),
+    "extract": (
+        "Train the teacher if needed and log its embeddings and logits.",
+        f"loopfm extract {_EXPID}",
+        _add_experiment,
+        _extract,
+    ),
+    "structure": (
+        "Build the event store and the pointers of an experiment.",
+        f"loopfm structure {_EXPID}",
+        _add_experiment,
+        _structure,
+    ),
+    "inspect": (
+        "Say what is in a store or a prepared data set.",
+        "loopfm inspect data/artifacts/KuaiRandPure_s1/store-0123456789abcdef",
+        lambda parser: parser.add_argument("folder", type=Path) and None,
+        _inspect,
+    ),
+    "verify": (
+        "Check a store's checksums, and its causality against the log.",
+        "loopfm verify data/artifacts/KuaiRandPure_s1/store-0123456789abcdef "
+        "--prepared data/prepared/KuaiRandPure_s1",
+        _add_store,
+        _verify,
+    ),
+    "export": (
+        "Write materialised histories for FuxiCTR's own loaders (npz and parquet).",
+        f"loopfm export {_EXPID} --out exported",
+        _add_export,
+        _export,
+    ),
+    "benchmark": (
+        "Run models x methods x seeds on a data set and print the leaderboard.",
+        "loopfm benchmark --dataset MovieLens100K_s1 --seeds 3",
+        _add_benchmark,
+        _benchmark,
+    ),
+    "leaderboard": (
+        "Make a leaderboard from run records.",
+        "loopfm leaderboard runs/KuaiRandPure_s1/records --out runs/KuaiRandPure_s1",
+        _add_leaderboard,
+        _leaderboard,
+    ),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="loopfm", description="LoopFM for FuxiCTR: a teacher's past embeddings as a feature."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (summary, example, add_options, handler) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=summary, epilog=f"example: {example}"
+        )
+        add_options(command)
+        command.set_defaults(handler=handler)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a subcommand; a user's mistake ends with one message and exit code 1."""
+    options = build_parser().parse_args(argv)
+    try:
+        options.handler(options)
+    except LoopFMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,272 @@
+"""The autoencoder that shortens a teacher's activations, and its training beside the teacher.
+
+Stage 2 of the pipeline. Activations enter detached, so the teacher never sees a gradient, and the
+co-trainer leaves torch's global random state alone: a teacher trained with it ends with the very
+weights it would have without it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fuxictr_loopfm.compression.standardizer import Standardizer
+from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError
+from fuxictr_loopfm.fsio import atomic_path
+
+SCHEMA = "loopfm.autoencoder"
+VERSION = 1
+
+
+class Autoencoder(nn.Module):
+    """Standardise, then Linear-ReLU-Linear-tanh, with a mirrored decoder.
+
+    Paper: arXiv:2605.29280, Eq. (1). The mean over dimensions, the hidden layer and the
+    standardisation are ours.
+
+    Args:
+        input_dim: width D of the tapped activations.
+        dim: width d of the embedding.
+        hidden: width of the hidden layer; 0 makes encoder and decoder one linear layer each.
+        matryoshka_dims: prefixes of the embedding that shall be usable alone (Kusupati 2022, with
+            one decoder for all prefixes); ``dim`` always counts as one of them.
+
+    Raises:
+        ConfigError: a width below 1, or a prefix longer than ``dim``.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        dim: int = 32,
+        hidden: int = 256,
+        matryoshka_dims: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        _check_shape(input_dim, dim, hidden, matryoshka_dims)
+        self.input_dim = input_dim
+        self.dim = dim
+        self.hidden = hidden
+        self.matryoshka_dims = tuple(sorted({*matryoshka_dims, dim}))
+        self.standardizer = Standardizer(input_dim)
+        self.encoder = _stack(input_dim, hidden, dim)
+        self.decoder = _stack(dim, hidden, input_dim)
+
+    def encode(self, e: Tensor) -> Tensor:
+        """Activations (B, D) to embeddings (B, d) float32 in [-1, 1]; updates no statistics.
+
+        Raises:
+            DataError: wrong width.
+        """
+        return torch.tanh(self.encoder(self.standardizer(self._checked(e))))
+
+    def forward(self, e: Tensor) -> Tensor:
+        """The same as ``encode``."""
+        return self.encode(e)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Embeddings or their prefixes (B, <= d) to standardised activations (B, D)."""
+        decoded: Tensor = self.decoder(nn.functional.pad(z, (0, self.dim - z.shape[1])))
+        return decoded
+
+    def loss(self, e: Tensor) -> Tensor:
+        """Scalar reconstruction error: mean over B and D, summed over the Matryoshka prefixes.
+
+        ``e`` (B, D) is detached: no gradient reaches the teacher (stop-gradient of Eq. (1)). In
+        training mode the rows first enter the running statistics.
+
+        Raises:
+            DataError: wrong width, no rows, or (in training mode) NaN or infinite values.
+        """
+        e = self._checked(e.detach())
+        if self.training:
+            self.standardizer.update(e)
+        target = self.standardizer(e)
+        z = torch.tanh(self.encoder(target))
+        errors = [
+            nn.functional.mse_loss(self.decode(z[:, :prefix]), target)
+            for prefix in self.matryoshka_dims
+        ]
+        return torch.stack(errors).sum()
+
+    def _checked(self, e: Tensor) -> Tensor:
+        if e.ndim != 2 or e.shape[1] != self.input_dim:
+            raise DataError(
+                f"autoencoder: activations: expected (B, {self.input_dim}), "
+                f"found {tuple(e.shape)}; was it trained on other taps?"
+            )
+        return e
+
+
+def _check_shape(input_dim: int, dim: int, hidden: int, prefixes: Sequence[int]) -> None:
+    problems = [
+        f"autoencoder {name}: expected {least} or more, found {value}"
+        for name, value, least in (
+            ("input_dim", input_dim, 1),
+            ("dim", dim, 1),
+            ("hidden", hidden, 0),
+        )
+        if value < least
+    ]
+    problems += [
+        f"autoencoder matryoshka_dims: expected 1 to dim={dim}, found {prefix}"
+        for prefix in prefixes
+        if not 1 <= prefix <= dim
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _stack(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    if hidden == 0:
+        return nn.Sequential(nn.Linear(inputs, outputs))
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+@dataclass(frozen=True)
+class AutoencoderSpec:
+    """Everything but the weights: the header of a saved autoencoder.
+
+    Attributes:
+        input_dim, dim, hidden, matryoshka_dims: as in ``Autoencoder``.
+        fit_periods: periods of the log it was trained on (provenance).
+    """
+
+    input_dim: int
+    dim: int = 32
+    hidden: int = 256
+    matryoshka_dims: tuple[int, ...] = ()
+    fit_periods: tuple[int, ...] = ()
+
+
+class CoTrainer:
+    """Trains an autoencoder beside a teacher, with an optimiser of its own.
+
+    Neither building nor stepping it draws from torch's global random state.
+
+    Args:
+        spec: shape and provenance.
+        lr: learning rate of its Adam.
+        seed: of the initial weights.
+        device: where the weights live and activations are moved to.
+    """
+
+    def __init__(
+        self,
+        spec: AutoencoderSpec,
+        *,
+        lr: float = 1e-3,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.spec = spec
+        self.device = torch.device(device)
+        # torch.manual_seed would also reseed the accelerators, which fork_rng does not restore
+        # here; the weights are drawn on the CPU only.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            autoencoder = Autoencoder(spec.input_dim, spec.dim, spec.hidden, spec.matryoshka_dims)
+        self.autoencoder = autoencoder.to(self.device)
+        self._optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=lr)
+
+    def step(self, e: Tensor) -> Tensor:
+        """One optimisation step on activations (B, D); returns the detached scalar loss.
+
+        Raises:
+            DataError: as ``Autoencoder.loss``; the weights are then unchanged.
+        """
+        self.autoencoder.train()
+        with torch.enable_grad():
+            loss = self.autoencoder.loss(e.to(self.device))
+            self._optimizer.zero_grad()
+            loss.backward()
+        self._optimizer.step()
+        return loss.detach()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights and running statistics of the autoencoder."""
+        return self.autoencoder.state_dict()
+
+    def save(self, path: Path | str) -> None:
+        """Write weights and header to ``path``, atomically; equal trainers give equal bytes."""
+        buffer = io.BytesIO()
+        state = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
+        header = {"schema": SCHEMA, "version": VERSION, "spec": asdict(self.spec)}
+        # Through a buffer: torch writes the file's own name, a temporary one, into the archive.
+        torch.save({**header, "state": state}, buffer)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> CoTrainer:
+        """Read what ``save`` wrote, ready to encode (eval mode); the optimiser starts afresh.
+
+        Raises:
+            ProvenanceError: the file is missing, damaged, or not an autoencoder of this version.
+        """
+        content = _read(Path(path))
+        try:
+            fields = dict(content["spec"])
+            for name in ("matryoshka_dims", "fit_periods"):
+                fields[name] = tuple(fields[name])
+            trainer = cls(AutoencoderSpec(**fields), device=device)
+            trainer.autoencoder.load_state_dict(content["state"])
+        except (ConfigError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ProvenanceError(
+                f"{path}: weights and header disagree ({error}); train the compressor again"
+            ) from error
+        trainer.autoencoder.eval()
+        return trainer
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ProvenanceError(f"{path}: no such file; train the compressor first")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for damaged files
+        raise ProvenanceError(
+            f"{path}: expected a saved autoencoder, found a damaged or foreign file ({error}); "
+            "train the compressor again"
+        ) from error
+    found = (content.get("schema"), content.get("version")) if isinstance(content, dict) else None
+    if not isinstance(content, dict) or found != (SCHEMA, VERSION):
+        raise ProvenanceError(
+            f"{path}: expected schema {SCHEMA} version {VERSION}, found {found}; "
+            "train the compressor again"
+        )
+    return content
+
+
+def fit_post_hoc(
+    batches: Iterable[Tensor],
+    *,
+    dim: int = 32,
+    hidden: int = 256,
+    matryoshka_dims: tuple[int, ...] = (),
+    fit_periods: tuple[int, ...] = (),
+    lr: float = 1e-3,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> CoTrainer:
+    """Train the same autoencoder in one pass over a frozen teacher's activations (B, D).
+
+    Raises:
+        DataError: no batches, or a bad one.
+    """
+    trainer: CoTrainer | None = None
+    for e in batches:
+        if trainer is None:
+            spec = AutoencoderSpec(e.shape[-1], dim, hidden, matryoshka_dims, fit_periods)
+            trainer = CoTrainer(spec, lr=lr, seed=seed, device=device)
+        trainer.step(e)
+    if trainer is None:
+        raise DataError("autoencoder: expected batches of activations to train on, found none")
+    trainer.autoencoder.eval()
+    return trainer

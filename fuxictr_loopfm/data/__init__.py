@@ -1,0 +1,1 @@
+"""From prepared data and event stores to batches: encoding, loaders, histories."""

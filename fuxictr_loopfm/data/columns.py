@@ -1,0 +1,133 @@
+"""FuxiCTR column descriptions, one dict per column, checked before anything is read.
+
+FuxiCTR evaluates ``dtype`` as Python and fails late and namelessly on a missing key; this module
+reports every problem of the configuration at once instead.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fuxictr_loopfm.errors import ConfigError
+
+HISTORY_TYPE = "loopfm_sequence"
+TYPES = ("categorical", "numeric", "sequence", "meta")
+DTYPES = ("str", "int", "float")
+PADDINGS = ("pre", "post")
+NORMALIZERS = ("StandardScaler", "MinMaxScaler")
+
+ColumnDict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """The columns of one encoded data set, name lists expanded and inactive columns dropped.
+
+    Attributes:
+        encoded: columns for FuxiCTR's feature processor, in order.
+        histories: ``loopfm_sequence`` entries; they go to the feature map as they are.
+        labels: label columns.
+        order: names of all features in the order of the configuration.
+    """
+
+    encoded: tuple[ColumnDict, ...]
+    histories: tuple[ColumnDict, ...]
+    labels: tuple[ColumnDict, ...]
+    order: tuple[str, ...]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> ColumnPlan:
+        """Read ``feature_cols`` and ``label_col`` of FuxiCTR params.
+
+        Raises:
+            ConfigError: with every problem found.
+        """
+        where = str(params.get("dataset_id"))
+        features = _expanded(params.get("feature_cols"), where, "feature_cols")
+        labels = _expanded(params.get("label_col"), where, "label_col")
+        problems: list[str] = []
+        for column in features:
+            if column.get("type") != HISTORY_TYPE:
+                problems += _column_problems(column, f"{where}: feature_cols: {column['name']}")
+        for column in labels:
+            problems += _dtype_problems(column, f"{where}: label_col: {column['name']}")
+        names = [column["name"] for column in (*features, *labels)]
+        problems += [
+            f"{where}: column {name} is described {names.count(name)} times, expected once"
+            for name in sorted({name for name in names if names.count(name) > 1})
+        ]
+        problems += _sharing_problems(features, where)
+        if problems:
+            raise ConfigError(problems)
+        return cls(
+            encoded=tuple(c for c in features if c["type"] != HISTORY_TYPE),
+            histories=tuple(c for c in features if c["type"] == HISTORY_TYPE),
+            labels=tuple(labels),
+            order=tuple(c["name"] for c in features),
+        )
+
+
+def _expanded(value: Any, where: str, key: str) -> list[ColumnDict]:
+    entries = [value] if isinstance(value, Mapping) else value
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise ConfigError(f"{where}: {key}: expected a list of columns, found {value!r}")
+    columns = []
+    for entry in entries:
+        if not isinstance(entry, Mapping) or "name" not in entry:
+            raise ConfigError(f"{where}: {key}: expected a column with a name, found {entry!r}")
+        names = entry["name"] if isinstance(entry["name"], (list, tuple)) else [entry["name"]]
+        for name in names:
+            column = {"active": True, **copy.deepcopy(dict(entry)), "name": str(name)}
+            if column["active"] is not False:
+                columns.append(column)
+    return columns
+
+
+def _column_problems(column: ColumnDict, where: str) -> list[str]:
+    problems = _dtype_problems(column, where)
+    if column.get("type") not in TYPES:
+        expected = [*TYPES, HISTORY_TYPE]
+        problems.append(f"{where}: type: expected one of {expected}, found {column.get('type')!r}")
+    if "category_processor" in column:
+        problems.append(f"{where}: category_processor: FuxiCTR 2.3.10 cannot transform buckets")
+    if column.get("normalizer", NORMALIZERS[0]) not in NORMALIZERS:
+        found = column["normalizer"]
+        problems.append(f"{where}: normalizer: expected one of {NORMALIZERS}, found {found!r}")
+    if column.get("remap", True) is not True and column.get("type") != "meta":
+        problems.append(f"{where}: remap: FuxiCTR 2.3.10 fits no vocabulary without it")
+    if column.get("padding", "post") not in PADDINGS:
+        problems.append(f"{where}: padding: expected pre or post, found {column['padding']!r}")
+    max_len = column.get("max_len", 0)
+    if not isinstance(max_len, int) or max_len < 0:
+        problems.append(f"{where}: max_len: expected 0 or more, found {max_len!r}")
+    return problems
+
+
+def _dtype_problems(column: ColumnDict, where: str) -> list[str]:
+    found = column.get("dtype")
+    return [] if found in DTYPES else [f"{where}: dtype: expected one of {DTYPES}, found {found!r}"]
+
+
+def _sharing_problems(features: list[ColumnDict], where: str) -> list[str]:
+    problems: list[str] = []
+    dtypes: dict[str, Any] = {}
+    for column in features:
+        name, shared = column["name"], column.get("share_embedding")
+        if column.get("type") == HISTORY_TYPE:
+            continue
+        if shared is not None and shared not in dtypes:
+            problems.append(
+                f"{where}: {name}: share_embedding: expected a column described before {name}, "
+                f"found {shared!r}"
+            )
+        elif shared is not None and dtypes[shared] != column.get("dtype"):
+            problems.append(
+                f"{where}: {name}: dtype: expected {dtypes[shared]!r} as in {shared!r}, whose "
+                f"vocabulary it shares, found {column.get('dtype')!r}"
+            )
+        if column.get("type") in ("categorical", "sequence"):
+            dtypes[name] = column.get("dtype")
+    return problems

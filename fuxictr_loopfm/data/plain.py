@@ -1,0 +1,172 @@
+"""FuxiCTR data sets without a prepared log (protocol ``bars``): csv or parquet files per split."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from fuxictr_loopfm.data.artifact import FEATURE_MAP_FILE, publishing, reusable_manifest
+from fuxictr_loopfm.data.columns import ColumnPlan
+from fuxictr_loopfm.data.processor import LocalProcessor, data_errors
+from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.fsio import fingerprint, locked
+
+_ENCODING_VERSION = 1
+VIEW = "plain"
+_SPLITS = ("train", "valid", "test")
+_FORMATS = ("csv", "parquet")
+_logger = logging.getLogger(__name__)
+
+
+class PlainPaths(NamedTuple):
+    """Encoded files of a plain data set; None for a split that was not given."""
+
+    train: str
+    valid: str | None
+    test: str | None
+    feature_map: str
+
+
+def build_plain(params: Mapping[str, Any]) -> PlainPaths:
+    """Do what FuxiCTR's ``build_dataset`` does, with the same ids, without Ray.
+
+    Vocabularies and scalers are fitted on the training file, meta vocabularies on all files. The
+    result is reused only while files (size, time), columns and ``min_categr_count`` are unchanged.
+
+    Args:
+        params: FuxiCTR params: ``data_root``, ``dataset_id``, ``train_data``, optional
+            ``valid_data`` and ``test_data``, ``data_format`` (csv or parquet), ``feature_cols``,
+            ``label_col``, ``min_categr_count``.
+
+    Raises:
+        ConfigError: settings that FuxiCTR cannot honour either, or contradictory ones.
+        DataError: missing files, or values that do not fit the columns' types.
+    """
+    plan = ColumnPlan.from_params(params)
+    data_format = str(params.get("data_format", "csv"))
+    folder = Path(params["data_root"]) / str(params["dataset_id"])
+    _check_settings(params, plan, data_format)
+    sources = {
+        split: _source_files(params[f"{split}_data"], data_format)
+        for split in _SPLITS
+        if params.get(f"{split}_data")
+    }
+    _check_outputs(folder, sources)
+    identity = _identity(params, plan, sources)
+    with locked(folder):
+        if reusable_manifest(folder, VIEW, fingerprint(identity)) is None:
+            manifest = {"view": VIEW, "fingerprint": fingerprint(identity), "params": identity}
+            with publishing(folder, manifest) as staging:
+                _encode(plan, params, sources, data_format, staging)
+    valid, test = (
+        str(folder / f"{split}.parquet") if split in sources else None for split in _SPLITS[1:]
+    )
+    return PlainPaths(str(folder / "train.parquet"), valid, test, str(folder / FEATURE_MAP_FILE))
+
+
+def _identity(
+    params: Mapping[str, Any], plan: ColumnPlan, sources: Mapping[str, list[Path]]
+) -> dict[str, Any]:
+    """Everything that determines the encoded files."""
+    others = [Path(c["pretrained_emb"]) for c in plan.encoded if "pretrained_emb" in c]
+    return {
+        "encoding_version": _ENCODING_VERSION,
+        "sources": {split: [_stamp(path) for path in sources[split]] for split in sources},
+        "pretrained": [_stamp(path) for path in others],
+        "data_format": params.get("data_format", "csv"),
+        "feature_cols": plan.encoded,
+        "label_col": plan.labels,
+        "min_categr_count": params.get("min_categr_count", 1),
+    }
+
+
+def _check_settings(params: Mapping[str, Any], plan: ColumnPlan, data_format: str) -> None:
+    where = str(params.get("dataset_id"))
+    problems = []
+    if data_format not in _FORMATS:
+        problems.append(f"data_format: expected one of {_FORMATS}, found {data_format!r}")
+    if not params.get("train_data"):
+        problems.append(f"train_data: expected a path, found {params.get('train_data')!r}")
+    for name in ("valid_size", "test_size"):
+        if params.get(name):
+            problems.append(
+                f"{name}: expected 0, found {params[name]}; FuxiCTR 2.3.10 cannot split files. "
+                "Give valid_data and test_data"
+            )
+    if params.get("rebuild_dataset", True) is not True:
+        problems.append("rebuild_dataset: expected true; encoded data is reused by itself")
+    if plan.histories:
+        names = [entry["name"] for entry in plan.histories]
+        problems.append(f"feature_cols: {names}: a history needs a prepared data set")
+    if problems:
+        raise ConfigError([f"{where}: {problem}" for problem in problems])
+
+
+def _source_files(path: str, data_format: str) -> list[Path]:
+    """The file, or the files of that format in a folder, in name order as FuxiCTR reads them."""
+    source = Path(path)
+    files = sorted(source.glob(f"*.{data_format}")) if source.is_dir() else [source]
+    if not files or not files[0].is_file():
+        raise DataError(f"{path}: expected a {data_format} file or a folder of them, found none")
+    return files
+
+
+def _check_outputs(folder: Path, sources: Mapping[str, list[Path]]) -> None:
+    outputs = {(folder / f"{split}.parquet").resolve() for split in _SPLITS}
+    taken = [str(path) for files in sources.values() for path in files if path.resolve() in outputs]
+    if taken:
+        raise ConfigError(
+            f"data_root and dataset_id: the encoded files would overwrite {taken}. Choose another "
+            "dataset_id."
+        )
+
+
+def _stamp(path: Path) -> list[Any]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return [str(path), status.st_size, status.st_mtime_ns]
+
+
+def _encode(
+    plan: ColumnPlan,
+    params: Mapping[str, Any],
+    sources: Mapping[str, list[Path]],
+    data_format: str,
+    staging: Path,
+) -> None:
+    processor = LocalProcessor(plan, str(params["dataset_id"]), staging)
+    _logger.info("Encode %s", params["dataset_id"])
+    with data_errors(str(params["dataset_id"])):
+        tables = {
+            split: processor.preprocess(_scan(files, data_format, processor.dtype_dict))
+            for split, files in sources.items()
+        }
+        meta = [column["name"] for column in plan.encoded if column["type"] == "meta"]
+        every = pl.concat([table.select(meta) for table in tables.values()]) if meta else None
+        processor.fit(
+            tables["train"], meta_ddf=every, min_categr_count=params.get("min_categr_count", 1)
+        )
+        for split, table in tables.items():
+            processor.write(table, staging / f"{split}.parquet")
+
+
+def _scan(files: list[Path], data_format: str, dtypes: Mapping[str, Any]) -> pl.LazyFrame:
+    if data_format == "parquet":
+        return _with_text_lists(pl.concat([pl.scan_parquet(path) for path in files]))
+    # FuxiCTR's own reader passes a keyword that polars 2 has removed.
+    return pl.concat([pl.scan_csv(path, schema_overrides=dict(dtypes)) for path in files])
+
+
+def _with_text_lists(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Lists joined by ``^``, FuxiCTR's text form.
+
+    FuxiCTR converts lists too, but only after filling their nulls with text, which polars refuses.
+    """
+    lists = [name for name, kind in table.collect_schema().items() if isinstance(kind, pl.List)]
+    return table.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("^"))

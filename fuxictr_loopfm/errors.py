@@ -1,0 +1,38 @@
+"""The error types of the package.
+
+Every error a user can cause is a ``LoopFMError``; the command line prints its message alone and
+exits with code 1. A message names the file and the key, what was expected, what was found and what
+to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LoopFMError(Exception):
+    """Base of every error that has a remedy the user can apply."""
+
+
+class ConfigError(LoopFMError):
+    """A configuration is wrong. Carries all problems found, not only the first."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(LoopFMError):
+    """A raw log or a prepared data set is missing, unreadable or breaks a stated rule."""
+
+
+class StoreError(LoopFMError):
+    """An event store or a pointer file is incomplete, altered or of an unknown version."""
+
+
+class ProvenanceError(LoopFMError):
+    """An artifact belongs to another data set, teacher or compressor, or has seen the future."""
+
+
+class CausalityError(LoopFMError):
+    """A history would hold an event that the sample could not have known."""

@@ -1,0 +1,1 @@
+"""Runs and what comes of them: training, records, metrics and leaderboards."""

@@ -1,0 +1,95 @@
+"""FuxiCTR data sets without a prepared log: the ``bars`` protocol, without starting Ray.
+
+Files, vocabularies and training are FuxiCTR's own: shuffled epochs with early stopping on the
+validation file. There is no clock, so histories and distillation are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.dataloaders import RankDataLoader
+
+from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
+from fuxictr_loopfm.data.plain import build_plain
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.experiment.experiment import Experiment
+from fuxictr_loopfm.experiment.model import count_parameters, new_model
+from fuxictr_loopfm.experiment.record import RunRecord, code_identity, collect_environment, utc_now
+from fuxictr_loopfm.experiment.runner import identity_config
+from fuxictr_loopfm.experiment.trainer import evaluate
+from fuxictr_loopfm.experiment.zoo import find_model
+from fuxictr_loopfm.fsio import fingerprint, sha256_file
+
+
+def run_plain(
+    experiment: Experiment, *, command: str
+) -> tuple[RunRecord, dict[str, dict[str, float]]]:
+    """Train with early stopping on ``valid_data`` and test on ``test_data``.
+
+    Raises:
+        ConfigError: the expid asks for a history or distillation, or a file is not named.
+    """
+    keys, params = experiment.keys, experiment.params
+    if keys.columns or keys.kd != "none":
+        raise ConfigError(
+            f"{experiment.expid}: loopfm_history and loopfm_kd need a prepared data set: expected "
+            "loopfm_prepared, found null. Make one with data_prep/custom.py."
+        )
+    for name in ("train_data", "valid_data", "test_data"):
+        if not params.get(name):
+            raise ConfigError(f"{experiment.expid}: {name}: expected a file, found null")
+    started = utc_now()
+    encoded = build_plain(params)
+    paths = {"train_data": encoded.train, "valid_data": encoded.valid, "test_data": encoded.test}
+    folder = Path(params["data_root"]) / params["dataset_id"]
+    feature_map = FeatureMap(params["dataset_id"], str(folder))
+    feature_map.load(str(folder / "feature_map.json"), params)
+    model = new_model(experiment, feature_map)
+    logging.info("Total number of parameters: %d.", count_parameters(model))
+    train, valid, test = RankDataLoader(
+        feature_map,
+        stage="both",
+        data_loader=LoopFMDataLoader,
+        **{**params, **paths},
+    )
+    clock = time.perf_counter()
+    model.fit(train, epochs=params["epochs"], validation_data=valid)
+    seconds = time.perf_counter() - clock
+    logging.info("****** Validation evaluation ******")
+    results = {"valid": evaluate(model, valid)[0]}
+    logging.info("******** Test evaluation ********")
+    results["test"] = evaluate(model, test)[0]
+    config = identity_config(experiment)
+    data = {name: sha256_file(params[name]) for name in ("train_data", "valid_data", "test_data")}
+    record = RunRecord(
+        expid=experiment.expid,
+        model=params["model"],
+        method="base",
+        encoder="",
+        dataset_id=params["dataset_id"],
+        protocol="bars",
+        seed=params["seed"],
+        metrics=results["test"],
+        params=count_parameters(model),
+        bytes_per_event=0.0,
+        train_seconds=seconds,
+        config=config,
+        fingerprints={
+            "data": fingerprint(data),
+            "code": code_identity(find_model(params["model"], list(experiment.zoos))),
+            "teacher": "",
+            "store": "",
+            "config": fingerprint(config),
+        },
+        environment=collect_environment(),
+        command=command,
+        started=started,
+        split="validated on the test file, as BARS does"
+        if data["valid_data"] == data["test_data"]
+        else "validation file for early stopping, then the test file",
+    )
+    return record, results

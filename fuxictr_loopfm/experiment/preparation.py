@@ -1,0 +1,83 @@
+"""From a raw folder to a prepared data set, redone when the raw files or the script change."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.experiment.layout import Checkout
+from fuxictr_loopfm.fsio import locked, sha256_file, write_json
+
+
+def raw_identity(raw: Path | None, script: Path, options: list[str]) -> dict[str, Any]:
+    """What the prepared data depend on: script, options, and the raw files' sizes and times."""
+    files = {}
+    if raw is not None:
+        found = [raw] if raw.is_file() else sorted(p for p in raw.rglob("*") if p.is_file())
+        files = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in found}
+    return {"script": sha256_file(script), "options": options, "files": files}
+
+
+def prepare(
+    checkout: Checkout, dataset_id: str, raw: Path | None, *, drop_last_period: bool = False
+) -> PreparedDataset:
+    """Prepared data set ``dataset_id``, made from ``raw`` unless it is up to date.
+
+    Args:
+        raw: raw folder, or a folder that holds a prepared data set already; None lets the script
+            fetch its data, or reuses what was prepared before.
+        drop_last_period: leave the test period out, to choose hyper-parameters honestly.
+    Raises:
+        ConfigError: unknown data set.
+        DataError: the raw folder is missing or the preparation failed.
+    """
+    if raw is not None and not raw.exists():
+        raise DataError(f"DATA={raw}: expected a folder with the raw files, found none")
+    if raw is not None and (raw / "dataset.yaml").is_file():
+        prepared = PreparedDataset.load(raw)
+        if prepared.spec.dataset_id != dataset_id:
+            raise DataError(
+                f"{raw}/dataset.yaml: dataset_id: expected {dataset_id} (DATASET), found "
+                f"{prepared.spec.dataset_id}"
+            )
+        return prepared
+    script = checkout.script(dataset_id)
+    folder = checkout.prepared(dev_id(dataset_id) if drop_last_period else dataset_id)
+    options = ["--drop-last-period"] if drop_last_period else []
+    with locked(folder):
+        _prepare_if_changed(folder, script, raw, options)
+    return PreparedDataset.load(folder)
+
+
+def _prepare_if_changed(folder: Path, script: Path, raw: Path | None, options: list[str]) -> None:
+    note = folder.with_name(f"{folder.name}.raw.json")
+    ready = (folder / "dataset.yaml").is_file() and note.is_file()
+    if ready and raw is None:
+        return
+    identity = raw_identity(raw, script, options)
+    if ready and json.loads(note.read_text(encoding="utf-8")) == identity:
+        return
+    logging.info("Prepare %s", folder.name)
+    command = [sys.executable, str(script), "--out", str(folder), *options]
+    if raw is not None:
+        command += ["--data", str(raw)]
+    if folder.exists():
+        note.unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise DataError(done.stderr.strip() or f"{script.name} failed without a message")
+    write_json(note, identity)
+
+
+def dev_id(dataset_id: str) -> str:
+    """Id of the data set without its test period."""
+    stem, _, suffix = dataset_id.rpartition("_")
+    return f"{stem}_dev_{suffix}"

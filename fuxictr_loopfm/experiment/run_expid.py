@@ -1,0 +1,79 @@
+"""The command behind every ``run_expid.py``: one expid, FuxiCTR's way, missing artifacts included."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fuxictr.utils import print_to_json, set_logger
+
+from fuxictr_loopfm.errors import LoopFMError
+from fuxictr_loopfm.experiment.experiment import Experiment
+from fuxictr_loopfm.experiment.plain import run_plain
+from fuxictr_loopfm.experiment.record import write_record
+from fuxictr_loopfm.experiment.runner import append_result_line, run_vertical
+from fuxictr_loopfm.experiment.teacher_run import run_teacher
+from fuxictr_loopfm.experiment.workspace import Workspace
+
+
+def run(config: str, expid: str, gpu: int, *, results: Path, zoo: Path) -> None:
+    """Run ``expid``; append FuxiCTR's result line and write a JSON record beside it.
+
+    Args:
+        config: configuration folder, relative to the current folder.
+        results: folder of the result line and the record, the script's own as in FuxiCTR.
+        zoo: our ``model_zoo`` folder; relative paths in the configuration start one folder below.
+    Raises:
+        LoopFMError: anything the user can mend.
+    """
+    experiment = Experiment.load(config, expid, base_dir=zoo / "model", zoo=zoo, gpu=gpu)
+    set_logger(experiment.params)
+    logging.info("Params: %s", print_to_json(experiment.params))
+    command = f"python run_expid.py --config {config} --expid {expid} --gpu {gpu}"
+    values: Mapping[str, Mapping[str, float]]
+    if experiment.keys.prepared is None:
+        record, values = run_plain(experiment, command=command)
+    elif experiment.keys.view == "teacher":
+        record, values = run_teacher(experiment, command=command)
+    else:
+        workspace = Workspace(experiment, experiment.load_teacher())
+        record, values, _ = run_vertical(
+            experiment, workspace, model_name=experiment.params["model"], command=command
+        )
+    name = Path(config).resolve().name.removesuffix(".yaml")
+    write_record(results / "records" / name, record)
+    metrics = list(experiment.params["metrics"])
+    dataset_id = experiment.params["dataset_id"]
+    append_result_line(results / f"{name}.csv", expid, dataset_id, values, metrics)
+
+
+def main(script: str, argv: Sequence[str] | None = None) -> None:
+    """Parse FuxiCTR's three options and run.
+
+    Args:
+        script: the path of the calling ``run_expid.py``; its folder is ``model_zoo/<Model>`` or
+            ``model_zoo`` and the current folder.
+    """
+    parser = argparse.ArgumentParser(
+        description="Train and test one expid; builds the teacher, its log, the event store and "
+        "the pointers where they are missing and reuses what exists.",
+        epilog="example: python run_expid.py --config ../../benchmark_configs/KuaiRandPure_s1/"
+        "DeepFM_KuaiRandPure_s1 --expid DeepFM_KuaiRandPure_s1_kd_loopfm --gpu -1",
+    )
+    parser.add_argument("--config", default="./config/", help="configuration folder")
+    parser.add_argument("--expid", default="DeepFM_test", help="experiment to run")
+    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
+    options = parser.parse_args(argv)
+    folder = Path(script).resolve().parent
+    zoo = folder if folder.name == "model_zoo" else folder.parent
+    try:
+        run(options.config, options.expid, options.gpu, results=folder, zoo=zoo)
+    except LoopFMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None

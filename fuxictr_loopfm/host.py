@@ -1,0 +1,272 @@
+"""Every FuxiCTR 2.3.10 quirk the plugin leans on, in one place.
+
+A history is a feature of type ``loopfm_sequence``. FuxiCTR counts such a feature in ``num_fields``
+and ``sum_emb_out_dim`` but builds nothing for it, so this module adds the missing part to
+``FeatureEmbeddingDict`` itself, not to a subclass: ``BaseModel.regularization_loss`` compares exact
+types, and a subclass would silently lose the embedding regulariser.
+
+One encoder per model and history pools the events; each embedding layer of the model gets its own
+projection of the pooled vector: width ``embedding_dim`` where fields are stacked or concatenated,
+width 1 in first-order layers. Unmodified models therefore see one more field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.layers import FeatureEmbeddingDict
+from fuxictr.utils import not_in_whitelist
+from torch import Tensor, nn
+
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.layers.history import HistoryBatch, HistoryEncoder
+
+SEQUENCE_TYPE = "loopfm_sequence"
+TEACHER_LOGIT = "teacher_logit"
+
+
+@dataclass(frozen=True)
+class HistoryField:
+    """What a model needs to know of one history.
+
+    Attributes:
+        name: the feature's name in the feature map.
+        columns: any of ``embedding``, ``label``, ``log_age``, ``ids``.
+        embedding_dim: width d of the stored embedding; ignored without ``embedding``.
+        id_columns: categorical features whose tables embed the events' ids.
+        query_columns: categorical features of the sample that form the attention query.
+        encoder, dim, num_heads, num_layers, dropout, max_len: see ``HistoryEncoder``.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    embedding_dim: int
+    id_columns: tuple[str, ...]
+    query_columns: tuple[str, ...]
+    encoder: str
+    dim: int
+    num_heads: int
+    num_layers: int
+    dropout: float
+    max_len: int
+
+
+class SharedHistory:
+    """The one encoder of a history inside a model, and the model's tables that it reads.
+
+    Not an ``nn.Module``: the encoder is registered once, in the embedding layer that owns it, so
+    that regularisers and parameter counts see it once.
+    """
+
+    def __init__(self, field: HistoryField, feature_map: FeatureMap) -> None:
+        self.field = field
+        self.owner: FeatureEmbeddingDict | None = None
+        self.projections: list[HistoryProjection] = []
+        widths = {
+            name: feature_width(feature_map, name)
+            for name in (*field.id_columns, *field.query_columns)
+        }
+        with_ids = field.id_columns if "ids" in field.columns else ()
+        self.encoder = HistoryEncoder(
+            embedding_dim=field.embedding_dim if "embedding" in field.columns else None,
+            use_label="label" in field.columns,
+            use_log_age="log_age" in field.columns,
+            id_dims={name: widths[name] for name in with_ids},
+            query_dim=sum(widths[name] for name in field.query_columns),
+            encoder=field.encoder,
+            dim=field.dim,
+            num_heads=field.num_heads,
+            num_layers=field.num_layers,
+            dropout=field.dropout,
+            max_len=field.max_len,
+        )
+
+    def can_be_owned_by(self, layer: FeatureEmbeddingDict) -> bool:
+        """True if ``layer`` holds a table for each id and query column."""
+        needed = (*self.field.id_columns, *self.field.query_columns)
+        return all(name in layer.embedding_layers for name in needed)
+
+    def pooled(self, history: HistoryBatch, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(B, output_dim) pooled events, computed once per batch and shared by all projections."""
+        cached = getattr(history, "pooled", None)
+        if cached is not None and cached[0] is self:
+            return cached[1]
+        assert self.owner is not None  # build_model refuses a model without an owner
+        tables = self.owner.embedding_layers
+        ids = {name: tables[name](codes.long()) for name, codes in history.ids.items()}
+        missing = [name for name in self.field.query_columns if name not in inputs]
+        if missing:
+            raise ConfigError(
+                f"loopfm_query_columns: the model hands its embedding layer no {missing}; "
+                f"found {sorted(inputs)}. Name columns that the layer receives."
+            )
+        parts = [tables[name](inputs[name].long()) for name in self.field.query_columns]
+        query = torch.cat(parts, dim=-1) if parts else history.mask.new_zeros(len(history.mask), 0)
+        result = self.encoder(history, ids, query.float())
+        history.pooled = (self, result)  # type: ignore[attr-defined]
+        return result
+
+
+class HistoryProjection(nn.Module):
+    """The pooled history as one field of an embedding layer, or as a first-order scalar."""
+
+    def __init__(self, shared: SharedHistory, width: int, owns_encoder: bool) -> None:
+        super().__init__()
+        # A tuple keeps torch from registering the shared encoder under every layer.
+        self._shared = (shared,)
+        if owns_encoder:
+            self.encoder = shared.encoder
+        self.projection = nn.Linear(shared.encoder.output_dim, width, bias=False)
+        shared.projections.append(self)
+
+    def forward(self, history: HistoryBatch, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(B, width) field."""
+        return self.projection(self._shared[0].pooled(history, inputs))
+
+
+def feature_width(feature_map: FeatureMap, name: str) -> int:
+    """Embedding width of a feature; FuxiCTR lets a column override the model's default."""
+    if name not in feature_map.features:
+        raise ConfigError(
+            f"history column {name!r} is no feature of {feature_map.dataset_id}; "
+            f"found {list(feature_map.features)}"
+        )
+    return feature_map.features[name].get("embedding_dim") or feature_map.default_emb_dim
+
+
+_under_construction: list[dict[str, SharedHistory]] = []
+_original_init = FeatureEmbeddingDict.__init__
+_original_forward = FeatureEmbeddingDict.forward
+
+
+def _init_with_histories(
+    self: FeatureEmbeddingDict, feature_map: FeatureMap, embedding_dim: int, *args: Any, **kw: Any
+) -> None:
+    _original_init(self, feature_map, embedding_dim, *args, **kw)
+    if not _under_construction:
+        return
+    first_order = embedding_dim == 1 and not (self.use_pretrain and kw.get("use_sharing", True))
+    for name, shared in _under_construction[-1].items():
+        if not self.is_required(name):
+            continue
+        owns = not first_order and shared.owner is None and shared.can_be_owned_by(self)
+        if owns:
+            shared.owner = self
+        spec = feature_map.features[name]
+        width = 1 if first_order else spec.get("embedding_dim", embedding_dim)
+        self.feature_encoders[name] = HistoryProjection(shared, width, owns)
+
+
+def _forward_with_histories(
+    self: FeatureEmbeddingDict,
+    inputs: Mapping[str, Any],
+    feature_source: Sequence[str] = (),
+    feature_type: Sequence[str] = (),
+) -> dict[str, Tensor]:
+    fields = _original_forward(self, inputs, feature_source, feature_type)
+    for name, encoder in self.feature_encoders.items():
+        if not isinstance(encoder, HistoryProjection) or name not in inputs:
+            continue
+        spec = self._feature_map.features[name]
+        if feature_source and not_in_whitelist(spec["source"], feature_source):
+            continue
+        if feature_type and not_in_whitelist(spec["type"], feature_type):
+            continue
+        fields[name] = encoder(inputs[name], inputs)
+    return fields
+
+
+def install() -> None:
+    """Teach ``FeatureEmbeddingDict`` the type ``loopfm_sequence``. Calling it again changes nothing."""
+    FeatureEmbeddingDict.__init__ = _init_with_histories
+    FeatureEmbeddingDict.forward = _forward_with_histories
+
+
+@contextmanager
+def histories_for_model(shared: dict[str, SharedHistory]) -> Iterator[None]:
+    """Embedding layers built inside the block get a projection for each history."""
+    install()
+    _under_construction.append(shared)
+    try:
+        yield
+    finally:
+        _under_construction.pop()
+
+
+def prepare_feature_map(
+    feature_map: FeatureMap, fields: Sequence[HistoryField], with_teacher_logit: bool
+) -> None:
+    """Keep the named histories only, and refresh the counts that FuxiCTR computed before.
+
+    ``FeatureMap.load`` counts fields before it applies ``use_features``, so a filtered map has a
+    wrong ``num_fields``; recomputing it here mends that as well.
+    """
+    wanted = {field.name for field in fields}
+    for name in [n for n, s in feature_map.features.items() if s["type"] == SEQUENCE_TYPE]:
+        if name not in wanted:
+            del feature_map.features[name]
+    for name in wanted:
+        feature_map.features[name] = {
+            "source": "",
+            **feature_map.features.get(name, {}),
+            "type": SEQUENCE_TYPE,
+        }
+    if with_teacher_logit:
+        feature_map.features[TEACHER_LOGIT] = {"type": "meta", "source": ""}
+    feature_map.num_fields = feature_map.get_num_fields()
+    feature_map.set_column_index()
+
+
+def build_model(
+    model_class: type[nn.Module],
+    feature_map: FeatureMap,
+    params: Mapping[str, Any],
+    fields: Sequence[HistoryField] = (),
+) -> tuple[nn.Module, dict[str, SharedHistory]]:
+    """Construct an unmodified FuxiCTR model whose embedding layers also carry the histories.
+
+    Raises:
+        ConfigError: the model builds no FuxiCTR embedding layer that can hold the field, or its
+            constructor fails on it.
+    """
+    shared = {field.name: SharedHistory(field, feature_map) for field in fields}
+    name = model_class.__name__
+    try:
+        with histories_for_model(shared):
+            model = model_class(feature_map, **params)
+    except (KeyError, TypeError, AttributeError, NotImplementedError, ValueError) as error:
+        if not fields:
+            raise ConfigError(f"model {name}: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"model {name} cannot take a history field: its constructor raised "
+            f"{type(error).__name__}: {error}. A model must build its embeddings through FuxiCTR's "
+            "FeatureEmbedding or FeatureEmbeddingDict, or skip feature types it does not know."
+        ) from error
+    for field in fields:
+        if shared[field.name].owner is None:
+            raise ConfigError(
+                f"model {name} cannot take the history field {field.name!r}: it builds no FuxiCTR "
+                "embedding layer wider than 1 with tables for "
+                f"{[*field.id_columns, *field.query_columns]}."
+            )
+    return model, shared
+
+
+def check_histories_learn(model: nn.Module, shared: Mapping[str, SharedHistory]) -> None:
+    """After a first backward pass: refuse a model that never reads the field it was given.
+
+    Raises:
+        ConfigError: no projection of a history received a gradient.
+    """
+    for name, history in shared.items():
+        if all(p.projection.weight.grad is None for p in history.projections):
+            raise ConfigError(
+                f"model {type(model).__name__} builds the history field {name!r} but its forward "
+                "never uses it, so nothing would be learned from it. Models that pick their fields "
+                "by name or type cannot take a history without a change."
+            )

@@ -1,0 +1,252 @@
+"""The teacher's output in event order, before it is quantised and sorted into an event store.
+
+One file per period, so that an interrupted inference pass continues after its last whole period.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuxictr_loopfm.errors import ConfigError, DataError, StoreError
+from fuxictr_loopfm.fsio import atomic_path, sha256_file, write_json
+from fuxictr_loopfm.store import h5
+from fuxictr_loopfm.store.schema import MANIFEST_FILE, REBUILD, check_version
+
+EXTRACTION_SCHEMA = "loopfm.extraction"
+EXTRACTION_VERSION = (1, 0)
+
+_PART_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """One finished part.
+
+    Attributes:
+        name: for example "period-05".
+        rows: events in it.
+        bytes: size of its h5 file.
+        sha256: of that file.
+        meta: what determined its content (JSON values); a part with other meta is not reused.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ExtractionManifest:
+    """What was logged, by which teacher and compressor.
+
+    Attributes:
+        dim: d, width of ``embedding``.
+        taps: the teacher's tapped layers.
+        teacher_fingerprint: the checkpoint that made the pass.
+        compressor_fingerprint: the compressor applied, or None.
+        teacher_train_periods: periods the teacher was trained on.
+        logged_periods: periods in the log.
+        parts: in event order.
+    """
+
+    dim: int
+    taps: list[str]
+    teacher_fingerprint: str
+    compressor_fingerprint: str | None
+    teacher_train_periods: list[int]
+    logged_periods: list[int]
+    parts: tuple[PartRecord, ...]
+
+
+@dataclass(frozen=True)
+class ExtractionLog:
+    """All parts in memory, n events in event order.
+
+    Attributes:
+        folder: where it was read from.
+        manifest: its description.
+        event_id: (n,) int64, strictly increasing.
+        embedding: (n, d) float32, compressed but not yet quantised.
+        logit: (n,) float32 teacher logit.
+    """
+
+    folder: Path
+    manifest: ExtractionManifest
+    event_id: NDArray[np.int64]
+    embedding: NDArray[np.float32]
+    logit: NDArray[np.float32]
+
+    @staticmethod
+    def write_part(
+        folder: Path | str,
+        name: str,
+        event_id: NDArray[np.int64],
+        embedding: NDArray[np.float32],
+        logit: NDArray[np.float32],
+        meta: dict[str, Any],
+    ) -> PartRecord:
+        """Write one part; its record is written last, so a part with a record is whole.
+
+        Args:
+            folder: the extraction folder.
+            name: letters, digits, "_" and "-".
+            event_id: (n,) int64, strictly increasing.
+            embedding: (n, d) float32, finite.
+            logit: (n,) float32, finite.
+            meta: JSON values that determine the content.
+
+        Raises:
+            DataError: shapes do not fit, a value is not finite, or the events are out of order.
+            StoreError: the part cannot be written.
+        """
+        _check_name(name)
+        arrays: dict[str, NDArray[Any]] = {
+            "event_id": np.asarray(event_id, dtype=np.int64),
+            "embedding": np.asarray(embedding, dtype=np.float32),
+            "logit": np.asarray(logit, dtype=np.float32),
+        }
+        _check_part(name, arrays)
+        path = _part_path(folder, name)
+        with h5.writing(path):
+            with atomic_path(path) as temporary:
+                h5.write_contiguous(temporary, arrays, _schema_attributes())
+            record = PartRecord(name, len(event_id), os.stat(path).st_size, sha256_file(path), meta)
+            write_json(path.with_suffix(".json"), asdict(record))
+        return record
+
+    @staticmethod
+    def finished_part(folder: Path | str, name: str, meta: dict[str, Any]) -> PartRecord | None:
+        """The record of a whole, unaltered part made with the same ``meta``; None otherwise."""
+        _check_name(name)
+        path = _part_path(folder, name)
+        try:
+            plain = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            record = PartRecord(**plain)
+            whole = os.stat(path).st_size == record.bytes and sha256_file(path) == record.sha256
+        except (OSError, ValueError, TypeError):
+            return None
+        return record if whole and record.meta == json.loads(json.dumps(meta)) else None
+
+    @staticmethod
+    def write_manifest(folder: Path | str, manifest: ExtractionManifest) -> None:
+        """Declare the extraction complete; readers refuse a folder without this file."""
+        plain = asdict(manifest)
+        plain.update(schema=EXTRACTION_SCHEMA, version=list(EXTRACTION_VERSION))
+        path = Path(folder) / MANIFEST_FILE
+        with h5.writing(path):
+            write_json(path, plain)
+
+    @staticmethod
+    def read_manifest(folder: Path | str) -> ExtractionManifest:
+        """Read the manifest without opening any part.
+
+        Raises:
+            StoreError: missing, no valid manifest, or of an unknown major version.
+        """
+        path = Path(folder) / MANIFEST_FILE
+        if not path.is_file():
+            raise StoreError(
+                f"{path}: the file is missing, so the extraction is not complete. Run the "
+                f"experiment again; it continues after the last whole part."
+            )
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            check_version(plain, EXTRACTION_SCHEMA, EXTRACTION_VERSION, str(path))
+            names = {entry.name for entry in fields(ExtractionManifest)}
+            values = {name: plain[name] for name in names}
+            values["parts"] = tuple(PartRecord(**part) for part in plain["parts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path}: no valid manifest ({error!r}). {REBUILD}") from error
+        for part in values["parts"]:
+            _check_name(part.name)
+        return ExtractionManifest(**values)
+
+    @classmethod
+    def open(cls, folder: Path | str, *, verify: bool = False) -> ExtractionLog:
+        """Read all parts.
+
+        Args:
+            folder: the extraction folder.
+            verify: also compare the checksums of the files.
+
+        Raises:
+            StoreError: incomplete, truncated, altered, or with events out of order.
+        """
+        folder = Path(folder)
+        manifest = cls.read_manifest(folder)
+        rows = sum(part.rows for part in manifest.parts)
+        event_id = np.empty(rows, np.int64)
+        embedding = np.empty((rows, manifest.dim), np.float32)
+        logit = np.empty(rows, np.float32)
+        targets: dict[str, NDArray[Any]] = {
+            "event_id": event_id,
+            "embedding": embedding,
+            "logit": logit,
+        }
+        first = 0
+        for part in manifest.parts:
+            path = _part_path(folder, part.name)
+            h5.check_size(path, part.bytes)
+            found = sha256_file(path) if verify else part.sha256
+            if found != part.sha256:
+                raise StoreError(
+                    f"{path}: sha256: expected {part.sha256}, found {found}. {REBUILD}"
+                )
+            with h5.open_h5(path) as file:
+                for name, target in targets.items():
+                    shape = (part.rows, *target.shape[1:])
+                    dataset = h5.find_dataset(file, path, name, shape, target.dtype)
+                    h5.read_into(dataset, target[first : first + part.rows])
+            first += part.rows
+        if (event_id[1:] <= event_id[:-1]).any():
+            row = int(np.argmax(event_id[1:] <= event_id[:-1])) + 1
+            raise StoreError(
+                f"{folder}: event_id: expected rising event ids over all parts, found "
+                f"{event_id[row]} after {event_id[row - 1]} at row {row}. {REBUILD}"
+            )
+        return cls(folder, manifest, event_id, embedding, logit)
+
+
+def _part_path(folder: Path | str, name: str) -> Path:
+    return Path(folder) / f"{name}.h5"
+
+
+def _schema_attributes() -> dict[str, str]:
+    return {"schema": EXTRACTION_SCHEMA, "version": ".".join(map(str, EXTRACTION_VERSION))}
+
+
+def _check_name(name: str) -> None:
+    if not _PART_NAME.fullmatch(name):
+        raise ConfigError(
+            f"part name: expected letters, digits, '_' and '-', found {name!r}. Rename the part."
+        )
+
+
+def _check_part(name: str, arrays: dict[str, NDArray[Any]]) -> None:
+    event_id, embedding, logit = arrays["event_id"], arrays["embedding"], arrays["logit"]
+    problems = []
+    if event_id.ndim != 1 or embedding.shape[:1] != event_id.shape or embedding.ndim != 2:
+        problems.append(
+            f"embedding: expected one row per event id {event_id.shape}, found {embedding.shape}"
+        )
+    if logit.shape != event_id.shape:
+        problems.append(f"logit: expected shape {event_id.shape}, found {logit.shape}")
+    if (event_id[1:] <= event_id[:-1]).any():
+        problems.append("event_id: expected rising event ids, found others")
+    for column in ("embedding", "logit"):
+        if not np.isfinite(arrays[column]).all():
+            problems.append(f"{column}: expected finite numbers, found NaN or infinity")
+    if problems:
+        raise DataError(
+            f"extraction part {name}: {'; '.join(problems)}. Check the teacher's training."
+        )

@@ -1,0 +1,129 @@
+"""One (end, length) pair per sample: where its history lies in an event store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuxictr_loopfm.errors import StoreError
+from fuxictr_loopfm.fsio import atomic_path
+from fuxictr_loopfm.spec import SequenceSpec
+from fuxictr_loopfm.store import h5
+from fuxictr_loopfm.store.schema import StoreManifest, check_version
+
+POINTER_SCHEMA = "loopfm.pointers"
+POINTER_VERSION = (1, 0)
+REBUILD_POINTERS = "Delete the file and run the experiment again; it is rebuilt in seconds."
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """Histories of S samples as half-open row ranges ``[end - length, end)`` of one store.
+
+    Attributes:
+        end: (S,) uint32 (int64 from 2**32 rows on) exclusive store row; 0 for an empty history.
+        length: (S,) uint8 (uint16 when max_len > 255), at most ``spec.max_len``.
+        spec: the rule they follow.
+        store_fingerprint: the store whose rows they are.
+    """
+
+    end: NDArray[Any]
+    length: NDArray[Any]
+    spec: SequenceSpec
+    store_fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.end)
+
+    def save(self, path: Path | str) -> None:
+        """Write an h5 file that is either whole or absent.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with h5.writing(path), atomic_path(path) as temporary:
+            h5.write_contiguous(
+                temporary,
+                {"end": self.end, "len": self.length},
+                {
+                    "schema": POINTER_SCHEMA,
+                    "version": ".".join(map(str, POINTER_VERSION)),
+                    "store": self.store_fingerprint,
+                    "spec": json.dumps(self.spec.to_dict(), sort_keys=True),
+                    "samples": str(len(self)),
+                    "sha256": _checksum(self.end, self.length),
+                },
+            )
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        store: StoreManifest,
+        spec: SequenceSpec,
+        num_samples: int | None = None,
+    ) -> Pointers:
+        """Read pointers that belong to this store and follow this rule.
+
+        Args:
+            path: file written by :meth:`save`.
+            store: manifest of the store they are used with.
+            spec: the rule they must follow.
+            num_samples: expected S, if known.
+
+        Raises:
+            StoreError: missing, truncated, altered, of an unknown major version, or made for
+                another store, rule or number of samples.
+        """
+        path = Path(path)
+        names = ("schema", "version", "store", "spec", "samples", "sha256")
+        with h5.open_h5(path) as file:
+            found = h5.read_attributes(file, path, names)
+            _check_schema(path, found)
+            expected = {
+                "store": store.fingerprint,
+                "spec": json.dumps(spec.to_dict(), sort_keys=True),
+                "samples": found["samples"] if num_samples is None else str(num_samples),
+            }
+            for name, value in expected.items():
+                _expect(path, name, value, found[name])
+            samples = _sample_count(path, found["samples"])
+            end_dtype, length_dtype = pointer_dtypes(store.rows, spec.max_len)
+            end = h5.read_array(h5.find_dataset(file, path, "end", (samples,), end_dtype))
+            length = h5.read_array(h5.find_dataset(file, path, "len", (samples,), length_dtype))
+        _expect(path, "sha256", found["sha256"], _checksum(end, length))
+        return cls(end=end, length=length, spec=spec, store_fingerprint=store.fingerprint)
+
+
+def pointer_dtypes(store_rows: int, max_len: int) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Smallest dtypes of ``end`` and ``length`` for a store of that many events."""
+    end = np.uint32 if store_rows + 1 <= np.iinfo(np.uint32).max else np.int64
+    return np.dtype(end), np.dtype(np.uint8 if max_len <= 255 else np.uint16)
+
+
+def _checksum(end: NDArray[Any], length: NDArray[Any]) -> str:
+    return h5.array_sha256(end) + h5.array_sha256(length)
+
+
+def _check_schema(path: Path, found: dict[str, str]) -> None:
+    numbers = found["version"].split(".")
+    version = [int(number) for number in numbers] if all(n.isdigit() for n in numbers) else None
+    plain = {"schema": found["schema"], "version": version}
+    check_version(plain, POINTER_SCHEMA, POINTER_VERSION, str(path), REBUILD_POINTERS)
+
+
+def _sample_count(path: Path, text: str) -> int:
+    if not text.isdigit():
+        raise StoreError(f"{path}: samples: expected a number, found {text!r}. {REBUILD_POINTERS}")
+    return int(text)
+
+
+def _expect(path: Path, name: str, expected: str, found: str) -> None:
+    if found != expected:
+        raise StoreError(f"{path}: {name}: expected {expected}, found {found}. {REBUILD_POINTERS}")

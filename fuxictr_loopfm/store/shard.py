@@ -1,0 +1,160 @@
+"""One shard file: written once, checked against the manifest whenever it is opened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from fuxictr_loopfm.errors import StoreError
+from fuxictr_loopfm.fsio import sha256_file
+from fuxictr_loopfm.store import h5
+from fuxictr_loopfm.store.schema import (
+    MANIFEST_FILE,
+    REBUILD,
+    ROW_DATASETS,
+    ShardRecord,
+    StoreManifest,
+    shard_file,
+    shard_identity,
+)
+
+SHARD_SCHEMA = "loopfm.store.shard"
+
+
+def read_manifest(folder: Path | str) -> StoreManifest:
+    """Read and check ``manifest.json`` without opening any shard.
+
+    Raises:
+        StoreError: the folder holds no store, or the manifest is altered or of an unknown version.
+    """
+    path = Path(folder) / MANIFEST_FILE
+    if not path.is_file():
+        raise StoreError(
+            f"{path}: the file is missing, so {folder} is no complete event store. {REBUILD}"
+        )
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path}: no valid JSON ({error}). {REBUILD}") from error
+    return StoreManifest.from_dict(plain, str(path))
+
+
+def row_dtypes(manifest: StoreManifest) -> dict[str, np.dtype[Any]]:
+    """Dtype of every dataset that has one row per event, by its path in a shard file."""
+    names = {"codes": manifest.code_dtype, **ROW_DATASETS}
+    names.update({f"side/{name}": dtype for name, dtype in manifest.side.items()})
+    return {name: np.dtype(dtype) for name, dtype in names.items()}
+
+
+def code_width(manifest: StoreManifest) -> int:
+    """Number of codes in a row (w)."""
+    return manifest.row_bytes // np.dtype(manifest.code_dtype).itemsize
+
+
+def write_shard(
+    folder: Path, index: int, arrays: Mapping[str, np.ndarray[Any, Any]], plain: Mapping[str, Any]
+) -> ShardRecord:
+    """Write one shard into a folder that is not yet visible to readers.
+
+    Args:
+        folder: temporary folder of the store under construction.
+        index: position among the shards.
+        arrays: every dataset by path, row 0 of the row datasets being the pad row.
+        plain: the manifest's dictionary; its shards and fingerprint are ignored.
+    """
+    path = folder / shard_file(index)
+    counts = {"rows": len(arrays["src_row"]) - 1, "keys": len(arrays["key_id"])}
+    datasets = {name: h5.array_sha256(array) for name, array in arrays.items()}
+    identity = shard_identity(plain, index, {**counts, "datasets": datasets})
+    h5.write_contiguous(
+        path,
+        arrays,
+        {
+            "schema": SHARD_SCHEMA,
+            "version": ".".join(map(str, plain["version"])),
+            "identity": identity,
+        },
+    )
+    return ShardRecord(
+        file=path.name,
+        **counts,
+        bytes=os.stat(path).st_size,
+        sha256=sha256_file(path),
+        datasets=datasets,
+    )
+
+
+@contextmanager
+def open_shard(
+    folder: Path, manifest: StoreManifest, index: int
+) -> Iterator[dict[str, h5py.Dataset]]:
+    """Open a shard and yield its datasets by path, after the checks that read no data.
+
+    Raises:
+        StoreError: missing, truncated, from another store, or not laid out as the manifest says.
+    """
+    record = manifest.shards[index]
+    path = folder / record.file
+    h5.check_size(path, record.bytes)
+    with h5.open_h5(path) as file:
+        found = h5.read_attributes(file, path, ("schema", "version", "identity"))
+        plain = manifest.to_dict()
+        expected = shard_identity(plain, index, plain["shards"][index])
+        if found["schema"] != SHARD_SCHEMA or found["identity"] != expected:
+            raise StoreError(
+                f"{path}: identity: expected {SHARD_SCHEMA} {expected}, found "
+                f"{found['schema']} {found['identity']}; the file belongs to another store. "
+                f"{REBUILD}"
+            )
+        key_dtype = "S" if manifest.key_dtype == "bytes" else "int64"
+        datasets = {
+            "key_ptr": h5.find_dataset(file, path, "key_ptr", (record.keys + 1,), "int64"),
+            "key_id": h5.find_dataset(file, path, "key_id", (record.keys,), key_dtype),
+        }
+        for name, dtype in row_dtypes(manifest).items():
+            width = (code_width(manifest),) if name == "codes" else ()
+            shape = (record.rows + 1, *width)
+            datasets[name] = h5.find_dataset(file, path, name, shape, dtype)
+        yield datasets
+
+
+def checksum_problems(folder: Path, manifest: StoreManifest) -> list[str]:
+    """Every shard and dataset whose bytes differ from the manifest; empty if none does."""
+    problems = []
+    for index, record in enumerate(manifest.shards):
+        path = folder / record.file
+        try:
+            h5.check_size(path, record.bytes)
+            found = sha256_file(path)
+            if found == record.sha256:
+                continue
+            altered = _altered_datasets(folder, manifest, index)
+        except StoreError as error:
+            problems.append(str(error))
+            continue
+        problems += altered or [
+            f"{path}: sha256: expected {record.sha256}, found {found}; all datasets are intact, "
+            f"the bytes around them were altered. {REBUILD}"
+        ]
+    return problems
+
+
+def _altered_datasets(folder: Path, manifest: StoreManifest, index: int) -> list[str]:
+    record = manifest.shards[index]
+    problems = []
+    with open_shard(folder, manifest, index) as datasets:
+        for name in sorted(datasets):
+            expected, found = record.datasets[name], h5.array_sha256(h5.read_array(datasets[name]))
+            if found != expected:
+                problems.append(
+                    f"{folder / record.file}: {name}: expected sha256 {expected}, found {found}; "
+                    f"the dataset was altered. {REBUILD}"
+                )
+    return problems

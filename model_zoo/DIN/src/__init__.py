@@ -1,0 +1,5 @@
+"""DIN."""
+
+from .DIN import DIN
+
+__all__ = ["DIN"]

@@ -1,0 +1,5 @@
+"""DMIN."""
+
+from .DMIN import DMIN
+
+__all__ = ["DMIN"]

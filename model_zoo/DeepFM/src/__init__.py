@@ -1,0 +1,5 @@
+"""DeepFM."""
+
+from .DeepFM import DeepFM
+
+__all__ = ["DeepFM"]

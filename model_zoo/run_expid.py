@@ -1,0 +1,14 @@
+"""Run one expid of any model, ours or one of ``loopfm_model_zoo``.
+
+Usage: python run_expid.py --config CONFIG_FOLDER --expid EXPID --gpu -1
+Paths inside the configuration are relative to a folder below model_zoo/, as for each model's script.
+"""
+
+import os
+import sys
+
+from fuxictr_loopfm.experiment.run_expid import main
+
+if __name__ == "__main__":
+    os.chdir(os.path.dirname(os.path.realpath(__file__)))
+    main(__file__, sys.argv[1:])

@@ -1,0 +1,33 @@
+"""Sweep a FuxiCTR tuner file; artifacts that the points share are built once.
+
+Usage: python model_zoo/run_param_tuner.py --config TUNER.yaml --gpu -1 -1
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fuxictr_loopfm.errors import LoopFMError
+from fuxictr_loopfm.experiment.sweep import sweep
+
+
+def main() -> None:
+    """Parse FuxiCTR's tuner options and run the sweep."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog=__doc__.splitlines()[2]
+    )
+    parser.add_argument("--config", type=Path, required=True, help="tuner YAML or its folder")
+    parser.add_argument("--tag", default=None, help="run only expids that contain this text")
+    parser.add_argument(
+        "--gpu", nargs="+", type=int, default=[-1], help="one process per entry; -1 is the CPU"
+    )
+    options = parser.parse_args()
+    try:
+        sweep(options.config, options.gpu, options.tag, Path(__file__).resolve().parent)
+    except LoopFMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

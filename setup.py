@@ -1,0 +1,49 @@
+"""Packaging of ``fuxictr_loopfm`` alone; zoo, configurations and scripts stay in the checkout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+TEST = ["pytest>=8", "hypothesis>=6.100"]
+
+
+def read_version() -> str:
+    """The package's ``__version__``, read as text because importing it needs its dependencies."""
+    source = (ROOT / "fuxictr_loopfm" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"$', source, flags=re.MULTILINE)
+    if match is None:
+        raise SystemExit('fuxictr_loopfm/__init__.py: expected a line __version__ = "..."')
+    return match.group(1)
+
+
+setup(
+    name="fuxictr_loopfm",
+    version=read_version(),
+    description="LoopFM for FuxiCTR: a teacher's embeddings of past impressions as a feature.",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["fuxictr_loopfm", "fuxictr_loopfm.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "fuxictr==2.3.10",
+        "torch>=2.5",
+        "numpy",
+        "pandas",
+        # FuxiCTR 2.3.10 passes an argument that polars 2 no longer has.
+        "polars<2",
+        "pyarrow",
+        "h5py",
+        "pyyaml",
+        "scikit-learn",
+        "scipy",
+        "tqdm",
+        "filelock",
+        "safetensors",
+    ],
+    extras_require={"test": TEST, "dev": [*TEST, "ruff", "mypy", "types-PyYAML"]},
+    entry_points={"console_scripts": ["loopfm = fuxictr_loopfm.cli:main"]},
+)

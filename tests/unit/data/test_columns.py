@@ -1,0 +1,82 @@
+"""Column descriptions: everything wrong with a configuration is said at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fuxictr_loopfm.data.columns import ColumnPlan
+from fuxictr_loopfm.errors import ConfigError
+
+LABEL = {"name": "click", "dtype": "float"}
+
+
+def _problems(*columns: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        ColumnPlan.from_params({"dataset_id": "d", "feature_cols": columns, "label_col": LABEL})
+    return error.value.problems
+
+
+def _column(name: Any = "a", **changes: Any) -> dict[str, Any]:
+    return {"name": name, "active": True, "dtype": "str", "type": "categorical", **changes}
+
+
+def test_name_lists_are_expanded_and_inactive_columns_dropped() -> None:
+    plan = ColumnPlan.from_params(
+        {
+            "feature_cols": [
+                _column(("a", "b"), min_categr_count=3),
+                _column("c", active=False),
+                _column("h", type="loopfm_sequence", key="user"),
+                _column("d"),
+            ],
+            "label_col": [LABEL, {"name": "soft", "dtype": "float"}],
+        }
+    )
+    assert [(c["name"], c.get("min_categr_count")) for c in plan.encoded] == [
+        ("a", 3),
+        ("b", 3),
+        ("d", None),
+    ]
+    assert plan.order == ("a", "b", "h", "d")
+    assert plan.histories == (_column("h", type="loopfm_sequence", key="user"),)
+    assert [c["name"] for c in plan.labels] == ["click", "soft"]
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    problems = _problems(
+        _column("a", dtype="__import__('os')"),
+        _column("b", type="embedding"),
+        _column("c", type="numeric", dtype="float", normalizer="LogScaler"),
+        _column("d", category_processor="hash_bucket"),
+        _column("e", type="sequence", padding="left", max_len=-1),
+        _column("f", remap=False),
+        _column("click"),
+    )
+    expected = ["dtype", "type", "normalizer", "category_processor", "padding", "max_len", "remap"]
+    assert [problem.split(": ")[3] for problem in problems[:-1]] == expected
+    assert problems[-1] == "d: column click is described 2 times, expected once"
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ([_column("s", type="sequence", share_embedding="a"), _column("a")], "before s"),
+        (
+            [_column("a", dtype="int"), _column("s", type="sequence", share_embedding="a")],
+            "dtype: expected 'int' as in 'a'",
+        ),
+    ],
+)
+def test_a_shared_vocabulary_must_exist_and_have_the_same_type(
+    columns: list[dict[str, Any]], expected: str
+) -> None:
+    (problem,) = _problems(*columns)
+    assert expected in problem
+
+
+@pytest.mark.parametrize("value", [None, [], "a", [{"dtype": "str"}]])
+def test_feature_cols_must_be_columns(value: Any) -> None:
+    with pytest.raises(ConfigError, match="d: feature_cols: expected a"):
+        ColumnPlan.from_params({"dataset_id": "d", "feature_cols": value, "label_col": LABEL})

@@ -1,0 +1,333 @@
+"""Views of a prepared data set: FuxiCTR's ids, splits, reuse, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import ray
+from fuxictr.features import FeatureMap
+from fuxictr_build import fuxictr_build
+from tiny_log import MAX_LEN, history_strings, item_histories, log_frame, log_spec
+
+from fuxictr_loopfm.data.encode import EncodedView, build_view
+from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.events import Periods, PreparedDataset, write_prepared
+
+HISTORY = {"name": "past", "active": True, "dtype": "float", "type": "loopfm_sequence", "key": "u"}
+
+
+def _reference(tmp_path: Path, params: dict[str, Any]) -> Any:
+    """FuxiCTR's build of the teacher's view, from csv files with written-out histories."""
+    frame = log_frame().assign(item_his=history_strings(range(12)))
+    files = {"train": tmp_path / "train.csv", "test": tmp_path / "test.csv"}
+    frame.iloc[:6].to_csv(files["train"], index=False)
+    frame.iloc[6:].to_csv(files["test"], index=False)
+    group = {"name": "group_id", "active": True, "dtype": "str", "type": "meta"}
+    group["preprocess"] = "copy_from(user)"
+    columns = [*params["feature_cols"], group]
+    root = str(tmp_path / "fuxictr")
+    return fuxictr_build({**params, "feature_cols": columns, "data_root": root}, files)
+
+
+@pytest.mark.parametrize(
+    ("min_count", "item_count", "padding"), [(1, 1, "pre"), (2, 2, "post"), (1, 3, "pre")]
+)
+def test_ids_equal_those_of_fuxictr(
+    prepared: PreparedDataset,
+    params: dict[str, Any],
+    tmp_path: Path,
+    min_count: int,
+    item_count: int,
+    padding: str,
+) -> None:
+    params["min_categr_count"] = min_count
+    item = {"name": "item", "active": True, "dtype": "str", "type": "categorical"}
+    params["feature_cols"][0]["name"] = ["user"]
+    params["feature_cols"].insert(1, {**item, "min_categr_count": item_count})
+    params["feature_cols"][-1]["padding"] = padding
+    feature_map, vocabulary, columns = _reference(tmp_path, params)
+
+    view = build_view(prepared, params, "teacher")
+
+    assert json.loads((view.folder / "feature_vocab.json").read_text()) == vocabulary
+    found = json.loads(view.feature_map_path.read_text())
+    assert found["features"] == [
+        *feature_map["features"][:-1],
+        {"event_id": {"type": "meta"}},
+        feature_map["features"][-1],
+    ]
+    for key in ("num_fields", "total_features", "labels"):
+        assert found[key] == feature_map[key], key
+    for name in ("user", "item", "hour", "group_id", "price", "click"):
+        expected = np.concatenate([columns["train"][name], columns["test"][name]])
+        np.testing.assert_allclose(view.column(name), expected, rtol=1e-6, err_msg=name)
+    expected = np.concatenate([columns["train"]["item_his"], columns["test"]["item_his"]])
+    np.testing.assert_array_equal(_written_out(view, "item_his"), expected)
+
+
+def _written_out(view: EncodedView, name: str) -> np.ndarray:
+    codes, end, length, max_len = view.sequence(name)
+    rows = np.zeros((len(end), max_len), dtype=np.int64)
+    for row, (stop, size) in enumerate(zip(end, length, strict=True)):
+        window = codes[stop - size : stop]
+        if view.padding(name) == "pre":
+            rows[row, max_len - size :] = window
+        else:
+            rows[row, :size] = window
+    return rows
+
+
+def test_ray_is_never_started(prepared: PreparedDataset, params: dict[str, Any]) -> None:
+    build_view(prepared, params, "teacher")
+    assert not ray.is_initialized()
+
+
+def test_a_token_from_the_history_only_joins_the_shared_vocabulary(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    # In the teacher's rows item b occurs twice, but only once in a visible history window.
+    params["feature_cols"][0]["min_categr_count"] = 3
+    view = build_view(prepared, params, "teacher")
+    vocabulary = json.loads((view.folder / "feature_vocab.json").read_text())
+    assert vocabulary["item"] == {"__PAD__": 0, "a": 1, "b": 2, "__OOV__": 3}
+    assert vocabulary["item_his"] == vocabulary["item"]
+
+
+def test_future_tokens_do_not_reach_the_vocabulary(
+    prepared: PreparedDataset, params: dict[str, Any], tmp_path: Path
+) -> None:
+    values, end, length = item_histories()
+    # u1's item of event 6 (log period) is the fourth of its six flat tokens.
+    altered = values.copy()
+    altered[3] = b"z"
+    other = write_prepared(
+        tmp_path / "other", log_spec(), log_frame(), {"item_his": (altered, end, length)}
+    )
+    one = build_view(prepared, params, "teacher")
+    two = build_view(other, {**params, "dataset_id": "other"}, "teacher")
+    vocabularies = [(v.folder / "feature_vocab.json").read_text() for v in (one, two)]
+    assert vocabularies[0] == vocabularies[1]
+
+
+def test_a_sequence_without_frequent_tokens_keeps_the_shared_vocabulary(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    params["feature_cols"][-1]["min_categr_count"] = 50
+    view = build_view(prepared, params, "teacher")
+    vocabulary = json.loads((view.folder / "feature_vocab.json").read_text())
+    assert vocabulary["item_his"] == {"__PAD__": 0, "a": 1, "b": 2, "c": 3, "__OOV__": 4}
+
+
+def test_a_column_without_frequent_values_is_refused(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    params["min_categr_count"] = 100
+    with pytest.raises(DataError, match="column user: .*min_categr_count=100 times"):
+        build_view(prepared, params, "teacher")
+    assert not (Path(params["data_root"]) / "tiny_teacher" / "encoded.json").exists()
+
+
+def test_the_teacher_view_has_train_and_log(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    view = build_view(prepared, params, "teacher")
+    assert (view.rows("train"), view.rows("log")) == ((0, 6), (6, 12))
+    table = pq.read_table(view.path("log"))
+    assert table["event_id"].to_pylist() == [6, 7, 8, 9, 10, 11]
+    with pytest.raises(DataError, match="expected a split of .*'train'.*found 'test'"):
+        view.rows("test")
+
+
+def test_the_vertical_view_is_fitted_on_its_own_train_split(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    params["feature_cols"] = params["feature_cols"][:1]
+    view = build_view(prepared, params, "vertical")
+    assert view.rows("warmup") == (0, 6)
+    assert view.rows("train") == (6, 9)
+    assert view.rows("test") == (9, 12)
+    # Period 3 holds u1, u2, u3 and the items d, a, d: d is most frequent and comes first.
+    np.testing.assert_array_equal(view.column("item"), [2, 3, 2, 3, 2, 3, 1, 2, 1, 3, 2, 1])
+    np.testing.assert_array_equal(view.column("user"), [1, 2, 1, 3, 2, 1, 1, 2, 3, 1, 4, 2])
+    np.testing.assert_array_equal(view.column("event_id"), np.arange(12))
+    np.testing.assert_array_equal(view.labels, log_frame()["click"])
+
+
+def test_events_between_the_splits_are_encoded_too(params: dict[str, Any], tmp_path: Path) -> None:
+    gap = Periods(4, (1,), (3, 4), (3,), (4,))
+    frame = log_frame()
+    prepared = write_prepared(
+        tmp_path / "gap", log_spec(periods=gap), frame, {"item_his": item_histories()}
+    )
+    view = build_view(prepared, params, "teacher")
+    assert (view.rows("train"), view.rows("log")) == ((0, 3), (6, 12))
+    np.testing.assert_array_equal(view.column("event_id"), np.arange(12))
+
+
+def test_an_unchanged_configuration_is_reused_and_a_changed_one_rebuilt(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    first = build_view(prepared, params, "teacher")
+    written = first.path("train").stat().st_mtime_ns
+    again = build_view(prepared, params, "teacher")
+    assert again.fingerprint == first.fingerprint
+    assert again.path("train").stat().st_mtime_ns == written
+
+    changed = build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
+    assert changed.fingerprint != first.fingerprint
+    assert changed.column("item").max() < again.labels.size
+    assert "c" not in json.loads((changed.folder / "feature_vocab.json").read_text())["item"]
+
+
+def test_a_dropped_sequence_leaves_no_files_behind(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    view = build_view(prepared, params, "teacher")
+    assert len(list(view.folder.glob("sequence-*.npy"))) == 3
+    build_view(prepared, {**params, "feature_cols": params["feature_cols"][:-1]}, "teacher")
+    assert not list(view.folder.glob("sequence-*.npy"))
+
+
+def test_other_files_in_the_folder_survive(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    folder = Path(params["data_root"]) / "tiny_teacher"
+    folder.mkdir(parents=True)
+    (folder / "raw.csv").write_text("mine")
+    build_view(prepared, params, "teacher")
+    build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
+    assert (folder / "raw.csv").read_text() == "mine"
+
+
+def test_a_damaged_folder_is_refused_by_open_and_rebuilt_by_build(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    view = build_view(prepared, params, "teacher")
+    os.truncate(view.path("log"), 10)
+    with pytest.raises(DataError, match="log.parquet: expected .* bytes, found 10"):
+        EncodedView.open(view.folder)
+    build_view(prepared, params, "teacher").verify()
+
+
+def test_verify_finds_a_changed_file_of_the_same_size(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    view = build_view(prepared, params, "teacher")
+    path = view.folder / "feature_vocab.json"
+    path.write_text(path.read_text().replace("u1", "u9"))
+    with pytest.raises(DataError, match="feature_vocab.json: expected sha256"):
+        EncodedView.open(view.folder).verify()
+
+
+def test_an_interrupted_build_is_not_readable(
+    prepared: PreparedDataset, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = build_view(prepared, params, "teacher")
+    os_replace = os.replace
+
+    def fails_later(source: Any, target: Any) -> None:
+        if Path(source).name == "train.parquet":
+            raise OSError("disk full")
+        os_replace(source, target)
+
+    monkeypatch.setattr("fuxictr_loopfm.data.artifact.os.replace", fails_later)
+    with pytest.raises(OSError, match="disk full"):
+        build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="encoded.json"):
+        EncodedView.open(view.folder)
+    build_view(prepared, params, "teacher").verify()
+
+
+def test_two_views_do_not_share_a_folder(prepared: PreparedDataset, params: dict[str, Any]) -> None:
+    params["feature_cols"] = params["feature_cols"][:1]
+    build_view(prepared, params, "teacher")
+    with pytest.raises(ConfigError, match="dataset_id of its own"):
+        build_view(prepared, params, "vertical")
+
+
+def test_histories_go_to_the_feature_map_as_they_are_without_encoding_again(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    plain = build_view(prepared, params, "teacher")
+    written = plain.path("train").stat().st_mtime_ns
+    columns = [params["feature_cols"][0], HISTORY, *params["feature_cols"][1:]]
+    view = build_view(prepared, {**params, "feature_cols": columns}, "teacher")
+
+    assert view.fingerprint == plain.fingerprint
+    assert view.path("train").stat().st_mtime_ns == written
+    feature_map = FeatureMap("tiny_teacher", str(view.folder))
+    feature_map.load(str(view.feature_map_path), {"embedding_dim": 4})
+    assert list(feature_map.features)[:4] == ["user", "item", "past", "hour"]
+    assert feature_map.features["past"] == {k: v for k, v in HISTORY.items() if k != "name"}
+    view.verify()
+
+    without = build_view(prepared, params, "teacher")
+    assert "past" not in without.feature_map_path.read_text()
+
+
+def test_a_shorter_max_len_keeps_the_newest_tokens(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    params["feature_cols"][-1] |= {"max_len": 2, "padding": "post"}
+    view = build_view(prepared, params, "teacher")
+    # Event 6 saw a, a, b; the vocabulary is a=1, b=2, c=3.
+    assert _written_out(view, "item_his")[6].tolist() == [1, 2]
+
+
+def test_inactive_columns_are_dropped(prepared: PreparedDataset, params: dict[str, Any]) -> None:
+    params["feature_cols"][1]["active"] = False
+    view = build_view(prepared, params, "teacher")
+    assert "hour" not in pq.read_schema(view.path("train")).names
+
+
+def test_the_group_may_be_a_named_column(prepared: PreparedDataset, params: dict[str, Any]) -> None:
+    view = build_view(prepared, {**params, "group_id": "segment"}, "teacher")
+    assert view.group_id == "segment"
+    np.testing.assert_array_equal(view.column("segment"), np.ones(12))
+
+
+def test_unknown_and_forbidden_columns_are_reported_together(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    columns = [
+        {"name": ["segment", "itm"], "dtype": "str", "type": "categorical"},
+        {"name": "user", "dtype": "str", "type": "categorical"},
+    ]
+    with pytest.raises(ConfigError) as error:
+        build_view(prepared, {**params, "feature_cols": columns}, "vertical")
+    assert [p.split(":")[1].strip() for p in error.value.problems] == ["segment", "itm"]
+    assert "the vertical view of" in error.value.problems[0]
+
+
+def test_a_max_len_beyond_the_prepared_one_is_refused(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    params["feature_cols"][-1]["max_len"] = MAX_LEN + 1
+    with pytest.raises(ConfigError, match="item_his: max_len: expected at most 3"):
+        build_view(prepared, params, "teacher")
+
+
+def test_values_that_do_not_fit_the_dtype_are_a_data_error(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
+    params["feature_cols"] = [{"name": "item", "dtype": "int", "type": "categorical"}]
+    with pytest.raises(DataError, match="cannot be encoded as configured"):
+        build_view(prepared, params, "teacher")
+
+
+def test_a_log_without_sequences(params: dict[str, Any], tmp_path: Path) -> None:
+    prepared = write_prepared(tmp_path / "flat", log_spec(sequences=()), log_frame())
+    params["feature_cols"] = params["feature_cols"][:-1]
+    view = build_view(prepared, params, "teacher")
+    with pytest.raises(DataError, match="prepared sequences"):
+        view.sequence("item_his")
+    frame = pd.DataFrame({n: view.column(n) for n in ("user", "item")})
+    assert len(frame.drop_duplicates()) == 9

@@ -1,0 +1,243 @@
+"""History batches: one example by hand, then every column against a naive join."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fuxictr_loopfm.compression.codec import Codec
+from fuxictr_loopfm.compression.quantizer import build_codec
+from fuxictr_loopfm.data.history_source import HistorySource
+from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError
+from fuxictr_loopfm.spec import SequenceSpec
+from fuxictr_loopfm.store.event_store import EventStore
+from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+
+DIM = 3
+
+
+def _store(
+    folder: Path, codec: Codec, log: dict[str, np.ndarray], time_unit: str = "s", **changes: Any
+) -> EventStore:
+    """All events of the log but the first, which stands for periods that were not logged."""
+    rows = np.arange(1, len(log["user"]))
+    fields: dict[str, Any] = {
+        "dataset_id": "tiny_s1",
+        "dataset_fingerprint": "d" * 16,
+        "dim": codec.dim,
+        "codec": codec.to_dict(),
+        "time_unit": time_unit,
+        "key": "user",
+        "taps": ["hidden_0"],
+        "event_filter": None,
+        "backfill": False,
+        "provenance": {
+            "teacher_fingerprint": None,
+            "teacher_train_periods": [],
+            "logged_periods": [1],
+            "compressor_fingerprint": None,
+            "compressor_fit_periods": [],
+            "quantizer_fit_periods": [],
+        },
+    }
+    arguments: dict[str, Any] = {
+        "codes": codec.encode(log["embedding"][rows]) if codec.width else None,
+        "side": {"label": log["label"][rows]},
+        **changes,
+    }
+    build_store(
+        folder,
+        manifest_fields=fields,
+        key=log["user"][rows],
+        timestamp=log["time"][rows],
+        src_row=rows,
+        pad_code=codec.pad_code,
+        logit=np.zeros(len(rows), np.float32),
+        **arguments,
+    )
+    return EventStore.open(folder)
+
+
+def _log(size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        "user": random.integers(0, 4, size),
+        "time": np.sort(random.integers(0, size, size)),
+        "label": random.integers(0, 2, size).astype(np.int8),
+        "embedding": random.uniform(-1, 1, (size, DIM)).astype(np.float32),
+        "item": random.integers(1, 9, size),
+    }
+
+
+BY_HAND = {
+    "user": np.array([7, 7, 8, 7, 7]),
+    "time": np.array([0, 10, 10, 12, 12]),
+    "label": np.array([1, 1, 0, 0, 1], np.int8),
+    "embedding": np.array([[9, 9, 9], [1, 2, 3], [4, 5, 6], [7, 8, 9], [1, 1, 1]], np.float32),
+    "item": np.array([5, 6, 7, 8, 9]),
+}
+
+
+def _by_hand(tmp_path: Path, rule: SequenceSpec, **changes: Any) -> HistorySource:
+    codec = build_codec("f32", DIM)
+    store = _store(tmp_path / "store", codec, BY_HAND)
+    keys, times = np.array([7, 8, 9]), np.array([13, 11, 13])
+    arguments: dict[str, Any] = {
+        "sample_time": times,
+        "spec": rule,
+        "columns": ("embedding", "label", "log_age", "ids"),
+        "ids": {"item": BY_HAND["item"]},
+        "first_event": 100,
+        **changes,
+    }
+    pointers = build_pointers(store, keys, times, SequenceSpec(max_len=4))
+    return HistorySource(store, pointers, codec, **arguments)
+
+
+def test_an_example_by_hand(tmp_path: Path) -> None:
+    # At time 13 user 7 has the logged events 1 (time 10), 3 and 4 (time 12); user 8 has event 2.
+    source = _by_hand(tmp_path, SequenceSpec(max_len=4, label_delay=1))
+    batch = source.batch(np.array([102, 100, 101]))
+    no, yes = False, True
+    assert batch.mask.tolist() == [[no] * 4, [no, yes, yes, yes], [no, no, no, yes]]
+    assert batch.embedding is not None and batch.label is not None and batch.log_age is not None
+    assert batch.embedding.dtype == torch.float32
+    assert batch.embedding[1].tolist() == [[0, 0, 0], [1, 2, 3], [7, 8, 9], [1, 1, 1]]
+    assert batch.embedding[0].abs().sum() == 0
+    # Ages 3, 1, 1: only a label older than 1 is known.
+    assert batch.label.tolist() == [[0] * 4, [0, 2, 0, 0], [0] * 4]
+    expected = np.log([[1, 1, 1, 1], [1, 4, 2, 2], [1, 1, 1, 2]]).astype(np.float32)
+    np.testing.assert_allclose(batch.log_age, expected, rtol=1e-6)
+    assert batch.ids["item"].tolist() == [[0] * 4, [0, 6, 8, 9], [0, 0, 0, 7]]
+    assert batch.ids["item"].dtype == batch.label.dtype == torch.int64
+
+
+def test_a_shorter_max_len_keeps_the_newest_events(tmp_path: Path) -> None:
+    source = _by_hand(tmp_path, SequenceSpec(max_len=2))
+    batch = source.batch(np.array([100]))
+    assert batch.ids["item"].tolist() == [[8, 9]]
+    assert batch.label is not None and batch.label.tolist() == [[1, 2]]
+
+
+def test_only_the_wanted_columns_are_made(tmp_path: Path) -> None:
+    source = _by_hand(tmp_path, SequenceSpec(max_len=2), columns=("log_age",))
+    batch = source.batch(np.array([100]))
+    assert batch.embedding is None and batch.label is None and batch.ids == {}
+    assert batch.log_age is not None and batch.mask.tolist() == [[True, True]]
+
+
+@pytest.mark.parametrize("kind", ["f32", "int8", "int4_uniform"])
+@pytest.mark.parametrize(("time_unit", "per_second"), [("s", 1), ("ms", 1000)])
+def test_equals_a_naive_join(tmp_path: Path, kind: str, time_unit: str, per_second: int) -> None:
+    log = _log(60)
+    codec = build_codec(kind, DIM)
+    store = _store(tmp_path / "store", codec, log, time_unit)
+    spec = SequenceSpec(max_len=5, delay=3, window=40, label_delay=7)
+    pointers = build_pointers(store, log["user"], log["time"], spec)
+    source = HistorySource(
+        store,
+        pointers,
+        codec,
+        sample_time=log["time"],
+        spec=spec,
+        columns=("embedding", "label", "log_age", "ids"),
+        ids={"item": log["item"]},
+    )
+    decoded = codec.decode(codec.encode(log["embedding"]))
+    samples = np.random.default_rng(1).permutation(60)
+    batch = source.batch(samples)
+    assert batch.embedding is not None and batch.label is not None and batch.log_age is not None
+    found_events = 0
+    for place, sample in enumerate(samples):
+        now = log["time"][sample]
+        past = [
+            event
+            for event in range(1, 60)
+            if log["user"][event] == log["user"][sample]
+            and now - 40 <= log["time"][event] < now - 3
+        ][-5:]
+        found_events += len(past)
+        pad = 5 - len(past)
+        assert batch.mask[place].tolist() == [False] * pad + [True] * len(past)
+        assert not batch.embedding[place, :pad].any()
+        for step, event in enumerate(past, start=pad):
+            age = now - log["time"][event]
+            np.testing.assert_array_equal(batch.embedding[place, step], decoded[event])
+            assert batch.label[place, step] == (log["label"][event] + 1 if age > 7 else 0)
+            assert batch.log_age[place, step] == pytest.approx(np.log1p(age / per_second))
+            assert batch.ids["item"][place, step] == log["item"][event]
+    assert found_events > 60
+
+
+def test_a_store_without_embeddings_serves_ids(tmp_path: Path) -> None:
+    log = _log(20)
+    codec = build_codec("none", 0)
+    store = _store(tmp_path / "store", codec, log)
+    spec = SequenceSpec(max_len=3)
+    pointers = build_pointers(store, log["user"], log["time"], spec)
+    common = {"sample_time": log["time"], "spec": spec}
+    source = HistorySource(
+        store, pointers, codec, columns=("ids",), ids={"item": log["item"]}, **common
+    )
+    batch = source.batch(np.arange(20))
+    assert torch.equal(batch.ids["item"] > 0, batch.mask)
+    with pytest.raises(ConfigError, match="embedding: expected a codec .* found none"):
+        HistorySource(store, pointers, codec, **common)
+
+
+def test_batches_do_not_share_memory(tmp_path: Path) -> None:
+    source = _by_hand(tmp_path, SequenceSpec(max_len=3))
+    first = source.batch(np.array([100]))
+    assert first.embedding is not None
+    first.embedding.zero_()
+    second = source.batch(np.array([100])).embedding
+    assert second is not None and second[0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"spec": SequenceSpec(max_len=5)}, ConfigError, "max_len: expected at most 4"),
+        ({"spec": SequenceSpec(max_len=4, delay=1)}, ConfigError, "delay: expected 0 .* found 1"),
+        ({"columns": ("embeding",)}, ConfigError, "expected any of .*found .'embeding'"),
+        ({"sample_time": np.array([1])}, DataError, "expected 3 samples .* found 1"),
+        ({"ids": {"item": np.array([1, 2])}}, DataError, "ids item: expected .* 5 or more"),
+    ],
+)
+def test_contradictions_are_refused(
+    tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        _by_hand(tmp_path, SequenceSpec(max_len=4), **changes)
+
+
+def test_events_without_pointers_are_refused(tmp_path: Path) -> None:
+    source = _by_hand(tmp_path, SequenceSpec(max_len=4))
+    with pytest.raises(DataError, match="expected events 100 to 102, found 99 to 100"):
+        source.batch(np.array([100, 99]))
+
+
+def test_pointers_into_another_store_are_refused(tmp_path: Path) -> None:
+    codec = build_codec("f32", DIM)
+    stores = [_store(tmp_path / str(seed), codec, _log(20, seed)) for seed in (1, 2)]
+    spec = SequenceSpec(max_len=3)
+    log = _log(20, 1)
+    pointers = build_pointers(stores[0], log["user"], log["time"], spec)
+    with pytest.raises(ProvenanceError, match="expected pointers into this store"):
+        HistorySource(stores[1], pointers, codec, sample_time=log["time"], spec=spec)
+
+
+def test_labels_need_a_label_column_in_the_store(tmp_path: Path) -> None:
+    codec = build_codec("f32", DIM)
+    log = _log(20)
+    store = _store(tmp_path / "store", codec, log, side={})
+    spec = SequenceSpec(max_len=3)
+    pointers = build_pointers(store, log["user"], log["time"], spec)
+    with pytest.raises(ConfigError, match="column label: expected a side column 'label'"):
+        HistorySource(
+            store, pointers, codec, sample_time=log["time"], spec=spec, columns=("label",)
+        )
