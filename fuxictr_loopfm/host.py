@@ -28,6 +28,7 @@ from fuxictr_loopfm.layers.history import HistoryBatch, HistoryEncoder
 
 SEQUENCE_TYPE = "loopfm_sequence"
 TEACHER_LOGIT = "teacher_logit"
+EMBEDDING_STD = 1e-4
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,14 @@ class HistoryProjection(nn.Module):
             self.encoder = shared.encoder
         self.projection = nn.Linear(shared.encoder.output_dim, width, bias=False)
         shared.projections.append(self)
+
+    def init_weights(self) -> None:
+        """Start as small as the host's embedding tables do.
+
+        FuxiCTR calls this after its Xavier initialisation. A field of another scale than its
+        neighbours drowns them during the few steps that one pass has.
+        """
+        nn.init.normal_(self.projection.weight, std=EMBEDDING_STD)
 
     def forward(self, history: HistoryBatch, inputs: Mapping[str, Tensor]) -> Tensor:
         """(B, width) field."""

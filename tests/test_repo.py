@@ -116,6 +116,12 @@ def test_a_repeated_key_is_seen() -> None:
     assert repeated_keys(node) == ["c"]
 
 
+def test_test_modules_have_names_of_their_own() -> None:
+    """pytest puts every test folder on the path, so a second helper of one name is never found."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 @pytest.fixture(name="packaging")
 def fixture_packaging(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The arguments with which ``setup.py`` calls ``setup``."""

@@ -66,9 +66,7 @@ class HistorySource:
         self._codec = codec if "embedding" in columns else None
         self._label = None
         if "label" in columns:
-            # 0 = unknown, 1 = negative, 2 = positive.
             self._label = store.side[LABEL_COLUMN].astype(np.int8) + np.int8(1)
-            self._label[0] = 0
         wanted = dict(ids or {}) if "ids" in columns else {}
         self._ids = {name: _in_store_order(store, name, wanted[name]) for name in wanted}
 
@@ -111,6 +109,7 @@ class HistorySource:
     def _add_time_columns(self, batch: HistoryBatch, index: np.ndarray, age: np.ndarray) -> None:
         """Fill label and log_age from the events' ages (B, L), 0 at padding."""
         if self._label is not None:
+            # Padding has age 0 and is never known.
             known = age > self.spec.label_delay
             label = np.where(known, take_rows(self._label, index), 0)
             batch.label = torch.from_numpy(label.astype(np.int64))

@@ -33,7 +33,7 @@ from fuxictr_loopfm.extraction.model_parts import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self
 
 EMB = "emb"
 DEEP = "deep"

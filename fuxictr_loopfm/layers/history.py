@@ -13,6 +13,8 @@ from fuxictr_loopfm.layers.base import zero_padding
 from fuxictr_loopfm.layers.registry import build_encoder
 
 _LABEL_STATES = 3
+# About the scale at which a logged embedding enters the token, so that neither drowns the other.
+_LABEL_STD = 0.5
 
 
 @dataclass
@@ -121,7 +123,7 @@ class HistoryEncoder(nn.Module):
         self.embedding_input = None if embedding_dim is None else nn.Linear(embedding_dim, dim)
         self.label_input = nn.Embedding(_LABEL_STATES, dim, padding_idx=0) if use_label else None
         if self.label_input is not None:
-            nn.init.normal_(self.label_input.weight[1:], std=0.02)
+            nn.init.normal_(self.label_input.weight[1:], std=_LABEL_STD)
         self.age_input = nn.Linear(1, dim) if use_log_age else None
         self.id_input = nn.Linear(sum(id_dims.values()), dim, bias=False) if id_dims else None
         if self.encoder.uses_query and query_dim < 1:

@@ -241,7 +241,7 @@ def test_an_interrupted_build_is_not_readable(
     with pytest.raises(OSError, match="disk full"):
         build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
     monkeypatch.undo()
-    with pytest.raises(DataError, match="encoded.json"):
+    with pytest.raises(DataError, match="encoded.json: expected a manifest"):
         EncodedView.open(view.folder)
     build_view(prepared, params, "teacher").verify()
 
@@ -289,9 +289,11 @@ def test_inactive_columns_are_dropped(prepared: PreparedDataset, params: dict[st
 
 
 def test_the_group_may_be_a_named_column(prepared: PreparedDataset, params: dict[str, Any]) -> None:
-    view = build_view(prepared, {**params, "group_id": "segment"}, "teacher")
-    assert view.group_id == "segment"
-    np.testing.assert_array_equal(view.column("segment"), np.ones(12))
+    params["feature_cols"] = [{"name": "user", "dtype": "str", "type": "categorical"}]
+    view = build_view(prepared, {**params, "group_id": "item"}, "teacher")
+    assert view.group_id == "item"
+    # Numbered by frequency in all events, also those after the train split: a, d, b, c, e.
+    np.testing.assert_array_equal(view.column("item"), [1, 3, 1, 4, 1, 3, 2, 1, 2, 5, 1, 2])
 
 
 def test_unknown_and_forbidden_columns_are_reported_together(

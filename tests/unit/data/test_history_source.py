@@ -103,17 +103,28 @@ def test_an_example_by_hand(tmp_path: Path) -> None:
     source = _by_hand(tmp_path, SequenceSpec(max_len=4, label_delay=1))
     batch = source.batch(np.array([102, 100, 101]))
     no, yes = False, True
-    assert batch.mask.tolist() == [[no] * 4, [no, yes, yes, yes], [no, no, no, yes]]
+    assert batch.mask.tolist() == [[no] * 3, [yes, yes, yes], [no, no, yes]]
     assert batch.embedding is not None and batch.label is not None and batch.log_age is not None
     assert batch.embedding.dtype == torch.float32
-    assert batch.embedding[1].tolist() == [[0, 0, 0], [1, 2, 3], [7, 8, 9], [1, 1, 1]]
+    assert batch.embedding[1].tolist() == [[1, 2, 3], [7, 8, 9], [1, 1, 1]]
+    assert batch.embedding[2].tolist() == [[0, 0, 0], [0, 0, 0], [4, 5, 6]]
     assert batch.embedding[0].abs().sum() == 0
     # Ages 3, 1, 1: only a label older than 1 is known.
-    assert batch.label.tolist() == [[0] * 4, [0, 2, 0, 0], [0] * 4]
-    expected = np.log([[1, 1, 1, 1], [1, 4, 2, 2], [1, 1, 1, 2]]).astype(np.float32)
+    assert batch.label.tolist() == [[0] * 3, [2, 0, 0], [0] * 3]
+    expected = np.log([[1, 1, 1], [4, 2, 2], [1, 1, 2]]).astype(np.float32)
     np.testing.assert_allclose(batch.log_age, expected, rtol=1e-6)
-    assert batch.ids["item"].tolist() == [[0] * 4, [0, 6, 8, 9], [0, 0, 0, 7]]
+    assert batch.ids["item"].tolist() == [[0] * 3, [6, 8, 9], [0, 0, 7]]
     assert batch.ids["item"].dtype == batch.label.dtype == torch.int64
+
+
+def test_a_batch_is_as_wide_as_its_longest_history(tmp_path: Path) -> None:
+    source = _by_hand(tmp_path, SequenceSpec(max_len=4))
+    assert source.batch(np.array([100, 101])).mask.shape == (2, 3)
+    assert source.batch(np.array([101])).ids["item"].tolist() == [[7]]
+    # Encoders need a step to look at even where every history is empty.
+    nothing = source.batch(np.array([102]))
+    assert nothing.mask.tolist() == [[False]]
+    assert nothing.embedding is not None and nothing.embedding.tolist() == [[[0, 0, 0]]]
 
 
 def test_a_shorter_max_len_keeps_the_newest_events(tmp_path: Path) -> None:
@@ -151,6 +162,7 @@ def test_equals_a_naive_join(tmp_path: Path, kind: str, time_unit: str, per_seco
     samples = np.random.default_rng(1).permutation(60)
     batch = source.batch(samples)
     assert batch.embedding is not None and batch.label is not None and batch.log_age is not None
+    width = batch.mask.shape[1]
     found_events = 0
     for place, sample in enumerate(samples):
         now = log["time"][sample]
@@ -161,7 +173,7 @@ def test_equals_a_naive_join(tmp_path: Path, kind: str, time_unit: str, per_seco
             and now - 40 <= log["time"][event] < now - 3
         ][-5:]
         found_events += len(past)
-        pad = 5 - len(past)
+        pad = width - len(past)
         assert batch.mask[place].tolist() == [False] * pad + [True] * len(past)
         assert not batch.embedding[place, :pad].any()
         for step, event in enumerate(past, start=pad):
@@ -170,7 +182,7 @@ def test_equals_a_naive_join(tmp_path: Path, kind: str, time_unit: str, per_seco
             assert batch.label[place, step] == (log["label"][event] + 1 if age > 7 else 0)
             assert batch.log_age[place, step] == pytest.approx(np.log1p(age / per_second))
             assert batch.ids["item"][place, step] == log["item"][event]
-    assert found_events > 60
+    assert found_events > 60 and width == 5
 
 
 def test_a_store_without_embeddings_serves_ids(tmp_path: Path) -> None:

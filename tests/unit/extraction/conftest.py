@@ -6,11 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
-
-pytest.importorskip("fuxictr")
 from fuxictr.pytorch.layers import DIN_Attention, FeatureEmbedding, FeatureEmbeddingDict, MLP_Block
 from fuxictr.pytorch.models import BaseModel
+from torch import nn
+
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread():
