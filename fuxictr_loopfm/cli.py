@@ -18,9 +18,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from fuxictr_loopfm.experiment.layout import Checkout
     from fuxictr_loopfm.experiment.preparation import prepare
 
-    prepared = prepare(
-        Checkout.find(), options.dataset, options.data, drop_last_period=options.dev
-    )
+    prepared = prepare(Checkout.find(), options.dataset, options.data, drop_last_period=options.dev)
     print(prepared.describe())
     print(f"prepared data set: {prepared.folder}")
 
@@ -161,6 +159,10 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
 
 
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="store or prepared data set")
+
+
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path, help="store folder")
     parser.add_argument("--prepared", type=Path, help="prepared data set to check it against")
@@ -201,7 +203,7 @@ COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None], H
     "inspect": (
         "Say what is in a store or a prepared data set.",
         "loopfm inspect data/artifacts/KuaiRandPure_s1/store-0123456789abcdef",
-        lambda parser: parser.add_argument("folder", type=Path) and None,
+        _add_folder,
         _inspect,
     ),
     "verify": (

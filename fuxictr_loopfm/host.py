@@ -191,7 +191,7 @@ def _forward_with_histories(
 
 
 def install() -> None:
-    """Teach ``FeatureEmbeddingDict`` the type ``loopfm_sequence``. Calling it again changes nothing."""
+    """Teach ``FeatureEmbeddingDict`` the type ``loopfm_sequence``; again changes nothing."""
     FeatureEmbeddingDict.__init__ = _init_with_histories
     FeatureEmbeddingDict.forward = _forward_with_histories
 

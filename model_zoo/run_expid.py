@@ -1,7 +1,7 @@
 """Run one expid of any model, ours or one of ``loopfm_model_zoo``.
 
 Usage: python run_expid.py --config CONFIG_FOLDER --expid EXPID --gpu -1
-Paths inside the configuration are relative to a folder below model_zoo/, as for each model's script.
+Paths inside the configuration count from a folder below model_zoo/, as for a model's script.
 """
 
 import os

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from fuxictr_loopfm.experiment.configs import (
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.keys import default_values
 from fuxictr_loopfm.experiment.layout import Checkout
-from fuxictr_loopfm.experiment.record import RunRecord, code_identity, read_records, write_record
-from fuxictr_loopfm.experiment.runner import identity_config, run_vertical
+from fuxictr_loopfm.experiment.record import RunRecord, read_records, write_record
+from fuxictr_loopfm.experiment.reporting import identity_config, model_identity
+from fuxictr_loopfm.experiment.runner import run_vertical
 from fuxictr_loopfm.experiment.workspace import Workspace
 from fuxictr_loopfm.experiment.zoo import find_model
 from fuxictr_loopfm.fsio import fingerprint
@@ -118,7 +119,7 @@ class Benchmark:
                 expid = f"{prefix}_{method_slug(method)}"
                 if expid not in known:
                     raise ConfigError(
-                        f"{config_dir}: expected an expid {expid} for method {method}, found {known}"
+                        f"{config_dir}: expected an expid {expid} ({method}), found {known}"
                     )
                 yield name, config_dir, expid
 
@@ -142,11 +143,10 @@ class Benchmark:
         if not path.is_file():
             return None
         record = read_records([path])[0]
-        source = find_model(experiment.params["model"], list(experiment.zoos))
         wanted = {
             "config": fingerprint(identity_config(experiment)),
             "data": self.prepared.fingerprint,
-            "code": code_identity(source),
+            "code": model_identity(experiment),
         }
         same = all(record.fingerprints[name] == value for name, value in wanted.items())
         return record if same else None
@@ -161,16 +161,22 @@ class Benchmark:
         base = self.checkout.base_dir(name.model)
         where = self._location(base)
         teacher = self._teacher_config(base, where, folder)
-        skipped = ("view", "prepare", "prepared", "raw_data", "model_zoo", "teacher", "teacher_config")
+        skipped = (
+            "view",
+            "prepare",
+            "prepared",
+            "raw_data",
+            "model_zoo",
+            "teacher",
+            "teacher_config",
+        )
         loopfm = {
             key: value
             for key, value in default_values().items()
             if key.removeprefix("loopfm_") not in skipped
         }
         target = folder / folder_name(name.model, dataset_id)
-        write_vertical_config(
-            target, self.prepared.spec, where, self.zoos, name, teacher, loopfm
-        )
+        write_vertical_config(target, self.prepared.spec, where, self.zoos, name, teacher, loopfm)
         return target
 
     def _teacher_config(self, base: Path, where: Location, folder: Path) -> tuple[str, str]:
@@ -206,10 +212,3 @@ def log_to_file(path: Path) -> None:
         format="%(asctime)s P%(process)d %(levelname)s %(message)s",
         handlers=[logging.FileHandler(path, mode="a")],
     )
-
-
-def records_of(folder: Path) -> Sequence[RunRecord]:
-    """All records below a benchmark's output folder."""
-    return read_records([folder])
-
-

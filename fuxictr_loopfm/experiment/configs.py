@@ -171,7 +171,13 @@ def model_block(
     for key in HIDDEN_UNITS:
         if key in defaults:
             block[key] = size["hidden_units"]
-    return {"model": model, **block, **COMMON, "embedding_dim": size["embedding_dim"], **sequence_fields}
+    return {
+        "model": model,
+        **block,
+        **COMMON,
+        "embedding_dim": size["embedding_dim"],
+        **sequence_fields,
+    }
 
 
 BASE = {
@@ -239,7 +245,7 @@ def write_vertical_config(
     )
     _write(folder / "dataset_config.yaml", f"The vertical view of {spec.dataset_id}.", "",
            {spec.dataset_id: dataset_config(spec, "vertical", where)})  # fmt: skip
-    _write(folder / "model_config.yaml", f"{name.model} on {spec.dataset_id}, one expid per method.",
+    _write(folder / "model_config.yaml", f"{name.model} on {spec.dataset_id}, an expid per method.",
            command, sections)  # fmt: skip
 
 
@@ -270,4 +276,6 @@ def _section_text(
 
 
 def _dump(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=98, indent=4).rstrip()
+    return yaml.safe_dump(
+        value, sort_keys=False, default_flow_style=None, width=98, indent=4
+    ).rstrip()

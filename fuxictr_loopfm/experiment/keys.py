@@ -126,11 +126,16 @@ class LoopFMKeys:
         problems = []
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                problems.append(
-                    f"{PREFIX}{name}: expected one of {list(allowed)}, found {getattr(self, name)!r}"
-                )
+                found = getattr(self, name)
+                problems.append(f"{PREFIX}{name}: expected one of {list(allowed)}, found {found!r}")
         at_least_one = ("dim", "max_len", "encoder_dim", "encoder_heads", "encoder_layers")
-        for name in (*at_least_one, "compressor_hidden", "compressor_epochs", "num_shards", "threads"):
+        for name in (
+            *at_least_one,
+            "compressor_hidden",
+            "compressor_epochs",
+            "num_shards",
+            "threads",
+        ):
             if getattr(self, name) < 1:
                 problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(self, name)}")
         not_negative = ("delay_seconds", "label_delay_seconds", "kd_weight", "kd_gradient_scale")
@@ -168,7 +173,9 @@ class LoopFMKeys:
     @property
     def method(self) -> str:
         """The leaderboard's name of what is transferred, for example ``KD+LoopFM+label``."""
-        parts = ["KD"] if self.kd == "aux_head" else ["KD(single head)"] if self.kd != "none" else []
+        parts = (
+            ["KD"] if self.kd == "aux_head" else ["KD(single head)"] if self.kd != "none" else []
+        )
         if "embedding" in self.columns:
             parts.append("LoopFM+raw" if "ids" in self.columns else "LoopFM")
         elif "ids" in self.columns:
@@ -229,5 +236,7 @@ def _coerce(name: str, value: Any, annotation: Any) -> tuple[str | None, Any]:
 def default_values() -> dict[str, Any]:
     """``loopfm_`` keys with their defaults, as a config writes them."""
     return {
-        PREFIX + field.name: field.default for field in fields(LoopFMKeys) if field.default is not MISSING
+        PREFIX + field.name: field.default
+        for field in fields(LoopFMKeys)
+        if field.default is not MISSING
     }

@@ -14,7 +14,7 @@ _DATASET_ID = re.compile(r"^DATASET_ID\s*=\s*[\"']([^\"']+)[\"']", flags=re.MULT
 
 @dataclass(frozen=True)
 class Checkout:
-    """The folders beside the package: ``model_zoo``, ``data_prep``, ``benchmark_configs``, ``data``."""
+    """The folders beside the package: models, preparation scripts, configurations, data."""
 
     root: Path
 

@@ -41,13 +41,16 @@ def new_model(
     """
     params = experiment.params
     if params["gpu"] >= 0 and not torch.cuda.is_available():
-        raise ConfigError(f"--gpu {params['gpu']}: expected a CUDA device, found none; use --gpu -1")
+        raise ConfigError(
+            f"--gpu {params['gpu']}: expected a CUDA device, found none; use --gpu -1"
+        )
     model_class, _ = load_model_class(params["model"], list(experiment.zoos))
     torch.set_num_threads(experiment.keys.threads)
     Path(params["model_root"], feature_map.dataset_id).mkdir(parents=True, exist_ok=True)
     seed_everything(seed=params["seed"])
     model, shared = host.build_model(model_class, feature_map, params, fields)
-    model.loopfm_histories = shared
+    # Beside the registered modules: the encoders already belong to the embedding layers.
+    object.__setattr__(model, "loopfm_histories", shared)
     return model
 
 

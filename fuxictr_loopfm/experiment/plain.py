@@ -18,11 +18,12 @@ from fuxictr_loopfm.data.plain import build_plain
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.model import count_parameters, new_model
-from fuxictr_loopfm.experiment.record import RunRecord, code_identity, collect_environment, utc_now
-from fuxictr_loopfm.experiment.runner import identity_config
+from fuxictr_loopfm.experiment.record import RunRecord, utc_now
+from fuxictr_loopfm.experiment.reporting import Outcome, make_record
 from fuxictr_loopfm.experiment.trainer import evaluate
-from fuxictr_loopfm.experiment.zoo import find_model
 from fuxictr_loopfm.fsio import fingerprint, sha256_file
+
+FILES = ("train_data", "valid_data", "test_data")
 
 
 def run_plain(
@@ -39,7 +40,7 @@ def run_plain(
             f"{experiment.expid}: loopfm_history and loopfm_kd need a prepared data set: expected "
             "loopfm_prepared, found null. Make one with data_prep/custom.py."
         )
-    for name in ("train_data", "valid_data", "test_data"):
+    for name in FILES:
         if not params.get(name):
             raise ConfigError(f"{experiment.expid}: {name}: expected a file, found null")
     started = utc_now()
@@ -63,33 +64,19 @@ def run_plain(
     results = {"valid": evaluate(model, valid)[0]}
     logging.info("******** Test evaluation ********")
     results["test"] = evaluate(model, test)[0]
-    config = identity_config(experiment)
-    data = {name: sha256_file(params[name]) for name in ("train_data", "valid_data", "test_data")}
-    record = RunRecord(
-        expid=experiment.expid,
-        model=params["model"],
+    data = {name: sha256_file(params[name]) for name in FILES}
+    outcome = Outcome(model, results["test"], seconds, started, data=fingerprint(data))
+    shared = data["valid_data"] == data["test_data"]
+    record = make_record(
+        experiment,
+        outcome,
+        model_name=params["model"],
         method="base",
-        encoder="",
         dataset_id=params["dataset_id"],
         protocol="bars",
-        seed=params["seed"],
-        metrics=results["test"],
-        params=count_parameters(model),
-        bytes_per_event=0.0,
-        train_seconds=seconds,
-        config=config,
-        fingerprints={
-            "data": fingerprint(data),
-            "code": code_identity(find_model(params["model"], list(experiment.zoos))),
-            "teacher": "",
-            "store": "",
-            "config": fingerprint(config),
-        },
-        environment=collect_environment(),
-        command=command,
-        started=started,
         split="validated on the test file, as BARS does"
-        if data["valid_data"] == data["test_data"]
-        else "validation file for early stopping, then the test file",
+        if shared
+        else "early stopping on the validation file, then the test file",
+        command=command,
     )
     return record, results

@@ -1,4 +1,4 @@
-"""The command behind every ``run_expid.py``: one expid, FuxiCTR's way, missing artifacts included."""
+"""The command behind every ``run_expid.py``: one expid, with whatever artifacts it lacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.plain import run_plain
 from fuxictr_loopfm.experiment.record import write_record
-from fuxictr_loopfm.experiment.runner import append_result_line, run_vertical
+from fuxictr_loopfm.experiment.reporting import append_result_line
+from fuxictr_loopfm.experiment.runner import run_vertical
 from fuxictr_loopfm.experiment.teacher_run import run_teacher
 from fuxictr_loopfm.experiment.workspace import Workspace
 

@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fuxictr.pytorch.dataloaders import RankDataLoader
-from fuxictr.utils import print_to_list
 
 from fuxictr_loopfm import host
-from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.distillation import DistillationSpec, Distiller
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
+from fuxictr_loopfm.experiment.histories import (
+    bytes_per_event,
+    history_features,
+    history_field,
+    history_source,
+)
+from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.experiment.model import (
     count_parameters,
     feature_map_of,
     new_model,
-    source_identity,
 )
-from fuxictr_loopfm.experiment.record import RunRecord, code_identity, collect_environment, utc_now
+from fuxictr_loopfm.experiment.record import RunRecord, utc_now
+from fuxictr_loopfm.experiment.reporting import Outcome, make_record
 from fuxictr_loopfm.experiment.trainer import evaluate, train_epochs
 from fuxictr_loopfm.experiment.workspace import Workspace
-from fuxictr_loopfm.experiment.zoo import find_model
-from fuxictr_loopfm.fsio import fingerprint
 
-ID_BYTES = 4
-LABEL_BYTES = 1
-NOT_IDENTITY = ("gpu", "verbose", "model_root", "data_root", "num_workers")
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -53,77 +49,6 @@ class Run:
     def keys(self) -> LoopFMKeys:
         """The ``loopfm_*`` keys."""
         return self.experiment.keys
-
-
-def history_features(run: Run) -> dict[str, str]:
-    """Name and key column of each ``loopfm_sequence`` feature the run uses.
-
-    Raises:
-        ConfigError: ``loopfm_history`` is set and the data set has no such feature.
-    """
-    if not run.keys.columns:
-        return {}
-    default_key = run.keys.key or run.workspace.prepared.spec.user
-    found = {
-        str(column["name"]): str(column.get("key") or default_key)
-        for column in run.experiment.params["feature_cols"]
-        if column.get("type") == host.SEQUENCE_TYPE and column.get("active", True)
-    }
-    if not found:
-        raise ConfigError(
-            f"{run.experiment.expid}: loopfm_history={run.keys.history}: expected a feature of "
-            f"type {host.SEQUENCE_TYPE} in feature_cols of {run.experiment.params['dataset_id']}, "
-            "found none. Add {name: loopfm_history, active: True, dtype: float, "
-            f"type: {host.SEQUENCE_TYPE}}}."
-        )
-    return found
-
-
-def item_columns(run: Run, named: str | None) -> tuple[str, ...]:
-    """Columns named by a key, else the data set's item columns that this view has."""
-    if named is not None:
-        return split_names(named)
-    features = {
-        name
-        for column in run.experiment.params["feature_cols"]
-        if column.get("type") == "categorical"
-        for name in (column["name"] if isinstance(column["name"], list) else [column["name"]])
-    }
-    return tuple(c for c in run.workspace.prepared.spec.item_columns if c in features)
-
-
-def history_field(run: Run, name: str, embedding_dim: int) -> host.HistoryField:
-    """The model-side description of a history."""
-    keys = run.keys
-    target_aware = keys.encoder not in ("mean", "sum")
-    return host.HistoryField(
-        name=name,
-        columns=keys.columns,
-        embedding_dim=embedding_dim,
-        id_columns=item_columns(run, keys.id_columns) if "ids" in keys.columns else (),
-        query_columns=item_columns(run, keys.query_columns) if target_aware else (),
-        encoder=keys.encoder,
-        dim=keys.encoder_dim,
-        num_heads=keys.encoder_heads,
-        num_layers=keys.encoder_layers,
-        dropout=keys.encoder_dropout,
-        max_len=keys.max_len,
-    )
-
-
-def history_source(run: Run, field: host.HistoryField, store: Any, key: str, split: str) -> Any:
-    """What the loader gathers for a split."""
-    view = run.workspace.view
-    return HistorySource(
-        store,
-        run.workspace.pointers(store, key, split),
-        codec=codec_from_dict(store.manifest.codec),
-        columns=field.columns,
-        spec=run.keys.sequence_spec(store.manifest.time_unit),
-        sample_time=run.workspace.prepared.timestamp[slice(*view.rows(split))],
-        ids={name: view.column(name) for name in field.id_columns},
-        first_event=view.rows(split)[0],
-    )
 
 
 def splits(run: Run) -> dict[str, tuple[str, tuple[int, int] | None]]:
@@ -184,21 +109,23 @@ def loaders(run: Run, feature_map: Any, sources: Mapping[str, Mapping[str, Any]]
         data_loader=data_loader,
         **paths,
     )
-    return {name: gen for name, gen in zip(("train", "valid", "test"), made) if gen is not None}
+    return {name: gen for name, gen in zip(SPLITS, made, strict=True) if gen is not None}
 
 
 def train_vertical(run: Run) -> dict[str, Any]:
     """Build, train and keep the vertical model; returns the loaders."""
     keys, params = run.keys, run.experiment.params
-    names = history_features(run)
+    names = history_features(run.workspace)
     stores = {name: run.workspace.store(key) for name, key in names.items()}
-    fields = [history_field(run, name, stores[name].manifest.dim) for name in names]
+    fields = [history_field(run.workspace, name, stores[name].manifest.dim) for name in names]
     feature_map = feature_map_of(
         run.experiment, run.workspace.view, fields, with_teacher_logit=keys.kd != "none"
     )
     sources = {
         file: {
-            field.name: history_source(run, field, stores[field.name], names[field.name], file)
+            field.name: history_source(
+                run.workspace, field, stores[field.name], names[field.name], file
+            )
             for field in fields
         }
         for file in {file for file, _ in splits(run).values()}
@@ -233,27 +160,6 @@ def _fit(run: Run, made: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     model.save_weights(model.checkpoint)
 
 
-def bytes_per_event(run: Run) -> float:
-    """Stored bytes that one past event adds to a history under this run's keys."""
-    columns = run.keys.columns
-    total = 0.0
-    if "embedding" in columns:
-        key = next(iter(history_features(run).values()))
-        total += run.workspace.store(key).manifest.row_bytes
-    if "ids" in columns:
-        total += ID_BYTES * len(item_columns(run, run.keys.id_columns))
-    return total + (LABEL_BYTES if "label" in columns else 0.0)
-
-
-def identity_config(experiment: Experiment) -> dict[str, Any]:
-    """The resolved configuration without what depends on where it runs."""
-    return {
-        name: value
-        for name, value in experiment.params.items()
-        if name not in NOT_IDENTITY and not name.endswith(("_data", "_config", "prepared", "prepare"))
-    }
-
-
 def run_vertical(
     experiment: Experiment, workspace: Workspace, *, model_name: str, command: str
 ) -> tuple[RunRecord, dict[str, dict[str, float]], dict[str, np.ndarray]]:
@@ -276,40 +182,32 @@ def run_vertical(
         results["valid"], _ = evaluate(run.model, made["valid"])
     logging.info("******** Test evaluation ********")
     results["test"], predictions = evaluate(run.model, made["test"])
-    config = identity_config(experiment)
-    folder = find_model(experiment.params["model"], list(experiment.zoos))
-    reads_teacher = experiment.keys.needs_teacher
-    record = RunRecord(
-        expid=experiment.expid,
-        model=model_name,
+    outcome = Outcome(
+        run.model,
+        results["test"],
+        run.train_seconds,
+        started,
+        data=workspace.prepared.fingerprint,
+        teacher=workspace.teacher_fingerprint if experiment.keys.needs_teacher else "",
+        store=_store_fingerprint(workspace),
+        bytes_per_event=bytes_per_event(workspace),
+    )
+    record = make_record(
+        experiment,
+        outcome,
+        model_name=model_name,
         method=experiment.keys.method,
-        encoder=experiment.keys.encoder if experiment.keys.columns else "",
         dataset_id=workspace.prepared.spec.dataset_id,
-        protocol="stream" if not experiment.keys.validation else "stream, early stopping",
-        seed=experiment.params["seed"],
-        metrics=results["test"],
-        params=count_parameters(run.model),
-        bytes_per_event=bytes_per_event(run),
-        train_seconds=run.train_seconds,
-        config=config,
-        fingerprints={
-            "data": workspace.prepared.fingerprint,
-            "code": code_identity(folder),
-            "teacher": workspace.extraction.manifest.compressor_fingerprint if reads_teacher else "",
-            "store": _store_fingerprint(run),
-            "config": fingerprint(config),
-        },
-        environment=collect_environment(),
-        command=command,
-        started=started,
+        protocol="stream, early stopping" if experiment.keys.validation else "stream",
         split=_split_text(workspace),
+        command=command,
     )
     return record, results, predictions
 
 
-def _store_fingerprint(run: Run) -> str:
-    keys = history_features(run).values()
-    return "+".join(run.workspace.store(key).manifest.fingerprint for key in keys)
+def _store_fingerprint(workspace: Workspace) -> str:
+    keys = history_features(workspace).values()
+    return "+".join(workspace.store(key).manifest.fingerprint for key in keys)
 
 
 def _split_text(workspace: Workspace) -> str:
@@ -323,28 +221,3 @@ def _split_text(workspace: Workspace) -> str:
 
 def _span(periods: tuple[int, ...]) -> str:
     return str(periods[0]) if len(periods) == 1 else f"{periods[0]}-{periods[-1]}"
-
-
-def append_result_line(
-    path: Path, expid: str, dataset_id: str, results: Mapping[str, Mapping[str, float]], metrics: list[str]
-) -> None:
-    """Append FuxiCTR's result line, in its own format."""
-    def shown(split: str) -> str:
-        values = results.get(split, {})
-        return print_to_list({name: values[name] for name in metrics if name in values})
-
-    line = " {},[command] python {},[exp_id] {},[dataset_id] {},[train] {},[val] {},[test] {}\n"
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(
-            line.format(
-                datetime.now().strftime("%Y%m%d-%H%M%S"),
-                " ".join(sys.argv),
-                expid,
-                dataset_id,
-                "N.A.",
-                shown("valid"),
-                shown("test"),
-            )
-        )
-
-

@@ -112,7 +112,9 @@ class TeacherRun:
         state = torch.load(self.folder / "teacher.pt", map_location="cpu", weights_only=True)
         self.model.load_state_dict(state)
         if (self.folder / COMPRESSOR_FILE).is_file():
-            self.compressor = CoTrainer.load(self.folder / COMPRESSOR_FILE, device=self.model.device)
+            self.compressor = CoTrainer.load(
+                self.folder / COMPRESSOR_FILE, device=self.model.device
+            )
 
     def _train(self) -> None:
         params = self.teacher.params
@@ -126,9 +128,7 @@ class TeacherRun:
                 if co_train:
                     self._compressor_step(recorder.read())
 
-            train_epochs(
-                self.model, batches, epochs=params.get("epochs", 1), after_step=after_step
-            )
+            train_epochs(self.model, batches, epochs=params.get("epochs", 1), after_step=after_step)
             if not co_train and not soft_label:
                 self._fit_post_hoc(recorder)
         with atomic_dir(self.folder) as folder:
@@ -245,9 +245,7 @@ def _embed(run: TeacherRun, recorder: TapRecorder, period: int) -> Iterator[Any]
     return extract(run.model, recorder, run.encode, batches)
 
 
-def _period_part(
-    folder: Path, run: TeacherRun, recorder: TapRecorder, period: int
-) -> PartRecord:
+def _period_part(folder: Path, run: TeacherRun, recorder: TapRecorder, period: int) -> PartRecord:
     """Log one period, or find it whole from an interrupted pass."""
     name, meta = f"period-{period:04d}", {"compressor": run.compressor_fingerprint}
     finished = ExtractionLog.finished_part(folder, name, meta)

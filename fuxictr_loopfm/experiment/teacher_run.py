@@ -6,14 +6,11 @@ import logging
 import time
 
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.model import count_parameters
-from fuxictr_loopfm.experiment.record import RunRecord, code_identity, collect_environment, utc_now
-from fuxictr_loopfm.experiment.runner import identity_config
+from fuxictr_loopfm.experiment.record import RunRecord, utc_now
+from fuxictr_loopfm.experiment.reporting import Outcome, make_record
 from fuxictr_loopfm.experiment.teacher import TeacherRun
 from fuxictr_loopfm.experiment.trainer import evaluate
 from fuxictr_loopfm.experiment.workspace import Workspace
-from fuxictr_loopfm.experiment.zoo import find_model
-from fuxictr_loopfm.fsio import fingerprint
 
 
 def run_teacher(
@@ -27,31 +24,23 @@ def run_teacher(
     seconds = time.perf_counter() - clock
     logging.info("******** Test evaluation ********")
     values, _ = evaluate(run.model, run.batches_of_period(prepared.spec.periods.test[0]))
-    config = identity_config(experiment)
-    record = RunRecord(
-        expid=experiment.expid,
-        model=experiment.params["model"],
+    outcome = Outcome(
+        run.model,
+        values,
+        seconds,
+        started,
+        data=prepared.fingerprint,
+        teacher=run.teacher_fingerprint,
+    )
+    periods = prepared.spec.periods
+    record = make_record(
+        experiment,
+        outcome,
+        model_name=experiment.params["model"],
         method="teacher",
-        encoder="",
         dataset_id=prepared.spec.dataset_id,
         protocol="stream",
-        seed=experiment.params["seed"],
-        metrics=values,
-        params=count_parameters(run.model),
-        bytes_per_event=0.0,
-        train_seconds=seconds,
-        config=config,
-        fingerprints={
-            "data": prepared.fingerprint,
-            "code": code_identity(find_model(experiment.params["model"], list(experiment.zoos))),
-            "teacher": run.teacher_fingerprint,
-            "store": "",
-            "config": fingerprint(config),
-        },
-        environment=collect_environment(),
+        split=f"trained on periods {list(periods.teacher_train)}, tested on {list(periods.test)}",
         command=command,
-        started=started,
-        split=f"trained on periods {list(prepared.spec.periods.teacher_train)}, "
-        f"tested on {list(prepared.spec.periods.test)}",
     )
     return record, {"test": values}

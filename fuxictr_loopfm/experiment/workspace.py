@@ -82,7 +82,9 @@ class Workspace:
     @cached_property
     def view(self) -> EncodedView:
         """This experiment's feature columns in FuxiCTR ids."""
-        return build_view(self.prepared, self.params, self.keys.view)
+        return build_view(
+            self.prepared, self.params, "teacher" if self.keys.view == "teacher" else "vertical"
+        )
 
     @property
     def artifact_root(self) -> Path:
@@ -98,6 +100,12 @@ class Workspace:
                 "model, found null"
             )
         return build_extraction(self._teacher, self.keys, self.prepared, self.artifact_root)
+
+    @property
+    def teacher_fingerprint(self) -> str:
+        """Identifies the teacher and compressor that logged."""
+        manifest = self.extraction.manifest
+        return manifest.compressor_fingerprint or manifest.teacher_fingerprint
 
     @cached_property
     def teacher_logit(self) -> np.ndarray:
@@ -182,7 +190,11 @@ class Workspace:
         """(end, length) of each sample of a split under the causal rule."""
         spec = self.keys.sequence_spec(self.prepared.spec.time_unit)
         start, stop = self.view.rows(split)
-        identity = {"store": store.manifest.fingerprint, "spec": spec.to_dict(), "rows": [start, stop]}
+        identity = {
+            "store": store.manifest.fingerprint,
+            "spec": spec.to_dict(),
+            "rows": [start, stop],
+        }
         path = self.artifact_root / "pointers" / f"{split}-{fingerprint(identity)}.h5"
         with locked(path):
             if not path.is_file():
@@ -190,5 +202,3 @@ class Workspace:
                 times = self.prepared.timestamp[start:stop]
                 build_pointers(store, keys, times, spec).save(path)
         return Pointers.load(path, store=store.manifest, spec=spec, num_samples=stop - start)
-
-

@@ -79,7 +79,7 @@ def load_model_class(model: str, zoos: list[Path]) -> tuple[type[nn.Module], Pat
 
 
 def default_hyper_parameters(model: str, zoos: list[Path]) -> dict[str, Any]:
-    """The ``<Model>_default`` entry of the model's own ``model_config.yaml``, empty if there is none."""
+    """The ``<Model>_default`` entry of the model's own ``model_config.yaml``, or nothing."""
     folder = find_model(model, zoos).parent / "config"
     path = folder / "model_config.yaml"
     if not path.is_file():

@@ -48,6 +48,6 @@ def test_padding_and_cutting_equal_fuxictr(
     tokenizer = Tokenizer(splitter="^", max_len=max_len, padding=padding)
     tokenizer.vocab = VOCABULARY
     joined = ["^".join(tokens) for tokens in texts]
-    lists = pa.array([[]] * skip + [text.split("^") for text in joined], pa.list_(pa.string()))
+    lists = pa.array([["c"]] * skip + [text.split("^") for text in joined], pa.list_(pa.string()))
     found = padded_ids(lists.slice(skip), VOCABULARY, "", max_len, padding)
     np.testing.assert_array_equal(found.to_pylist(), tokenizer.encode_sequence(joined))

@@ -7,7 +7,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from tiny_log import build, fields
+from eight_events import build, fields
 
 from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError, StoreError
 from fuxictr_loopfm.spec import SequenceSpec

@@ -8,7 +8,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from tiny_log import TinyLog, build, fields
+from eight_events import TinyLog, build, fields
 
 from fuxictr_loopfm.fsio import sha256_file
 from fuxictr_loopfm.spec import SequenceSpec

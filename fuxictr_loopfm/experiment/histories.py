@@ -1,0 +1,99 @@
+"""The histories of an experiment: which features they are, their encoder, and their rows."""
+
+from __future__ import annotations
+
+from fuxictr_loopfm import host
+from fuxictr_loopfm.compression.quantizer import codec_from_dict
+from fuxictr_loopfm.data.history_source import HistorySource
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.experiment.keys import split_names
+from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.store.event_store import EventStore
+
+ID_BYTES = 4
+LABEL_BYTES = 1
+
+
+def history_features(workspace: Workspace) -> dict[str, str]:
+    """Name and key column of each ``loopfm_sequence`` feature in use.
+
+    Raises:
+        ConfigError: ``loopfm_history`` is set and the data set has no such feature.
+    """
+    if not workspace.keys.columns:
+        return {}
+    default_key = workspace.keys.key or workspace.prepared.spec.user
+    found = {
+        str(column["name"]): str(column.get("key") or default_key)
+        for column in workspace.params["feature_cols"]
+        if column.get("type") == host.SEQUENCE_TYPE and column.get("active", True)
+    }
+    if not found:
+        raise ConfigError(
+            f"{workspace.params['model_id']}: loopfm_history={workspace.keys.history}: expected a "
+            f"feature of type {host.SEQUENCE_TYPE} in feature_cols of "
+            f"{workspace.params['dataset_id']}, found none. Add {name: loopfm_history, active: True, dtype: float, "
+            f"type: {host.SEQUENCE_TYPE}}}."
+        )
+    return found
+
+
+def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
+    """Columns named by a key, else the data set's item columns that this view has."""
+    if named is not None:
+        return split_names(named)
+    features = {
+        name
+        for column in workspace.params["feature_cols"]
+        if column.get("type") == "categorical"
+        for name in (column["name"] if isinstance(column["name"], list) else [column["name"]])
+    }
+    return tuple(c for c in workspace.prepared.spec.item_columns if c in features)
+
+
+def history_field(workspace: Workspace, name: str, embedding_dim: int) -> host.HistoryField:
+    """The model-side description of a history."""
+    keys = workspace.keys
+    target_aware = keys.encoder not in ("mean", "sum")
+    return host.HistoryField(
+        name=name,
+        columns=keys.columns,
+        embedding_dim=embedding_dim,
+        id_columns=item_columns(workspace, keys.id_columns) if "ids" in keys.columns else (),
+        query_columns=item_columns(workspace, keys.query_columns) if target_aware else (),
+        encoder=keys.encoder,
+        dim=keys.encoder_dim,
+        num_heads=keys.encoder_heads,
+        num_layers=keys.encoder_layers,
+        dropout=keys.encoder_dropout,
+        max_len=keys.max_len,
+    )
+
+
+def history_source(
+    workspace: Workspace, field: host.HistoryField, store: EventStore, key: str, split: str
+) -> HistorySource:
+    """What the loader gathers for a split."""
+    view = workspace.view
+    return HistorySource(
+        store,
+        workspace.pointers(store, key, split),
+        codec=codec_from_dict(store.manifest.codec),
+        columns=field.columns,
+        spec=workspace.keys.sequence_spec(store.manifest.time_unit),
+        sample_time=workspace.prepared.timestamp[slice(*view.rows(split))],
+        ids={name: view.column(name) for name in field.id_columns},
+        first_event=view.rows(split)[0],
+    )
+
+
+def bytes_per_event(workspace: Workspace) -> float:
+    """Stored bytes that one past event adds to a history under this run's keys."""
+    columns = workspace.keys.columns
+    total = 0.0
+    if "embedding" in columns:
+        key = next(iter(history_features(workspace).values()))
+        total += workspace.store(key).manifest.row_bytes
+    if "ids" in columns:
+        total += ID_BYTES * len(item_columns(workspace, workspace.keys.id_columns))
+    return total + (LABEL_BYTES if "label" in columns else 0.0)
