@@ -68,12 +68,18 @@ class SharedHistory:
         self.field = field
         self.owner: FeatureEmbeddingDict | None = None
         self.projections: list[HistoryProjection] = []
+        self._feature_map = feature_map
+        self._table_width = feature_map.default_emb_dim
+        self.encoder = self._new_encoder()
+
+    def _new_encoder(self) -> HistoryEncoder:
+        field = self.field
         widths = {
-            name: feature_width(feature_map, name)
+            name: feature_width(self._feature_map, name, self._table_width)
             for name in (*field.id_columns, *field.query_columns)
         }
         with_ids = field.id_columns if "ids" in field.columns else ()
-        self.encoder = HistoryEncoder(
+        return HistoryEncoder(
             embedding_dim=field.embedding_dim if "embedding" in field.columns else None,
             use_label="label" in field.columns,
             use_log_age="log_age" in field.columns,
@@ -86,6 +92,13 @@ class SharedHistory:
             dropout=field.dropout,
             max_len=field.max_len,
         )
+
+    def own(self, layer: FeatureEmbeddingDict, table_width: int) -> None:
+        """Read the tables of ``layer``, which a model may make wider than its ``embedding_dim``."""
+        self.owner = layer
+        if table_width != self._table_width:
+            self._table_width = table_width
+            self.encoder = self._new_encoder()
 
     def can_be_owned_by(self, layer: FeatureEmbeddingDict) -> bool:
         """True if ``layer`` holds a table for each id and query column."""
@@ -138,14 +151,20 @@ class HistoryProjection(nn.Module):
         return self.projection(self._shared[0].pooled(history, inputs))
 
 
-def feature_width(feature_map: FeatureMap, name: str) -> int:
-    """Embedding width of a feature; FuxiCTR lets a column override the model's default."""
+def feature_width(feature_map: FeatureMap, name: str, table_width: int) -> int:
+    """Embedding width of a feature; FuxiCTR lets a column override its layer's."""
     if name not in feature_map.features:
         raise ConfigError(
             f"history column {name!r} is no feature of {feature_map.dataset_id}; "
             f"found {list(feature_map.features)}"
         )
-    return feature_map.features[name].get("embedding_dim") or feature_map.default_emb_dim
+    spec = feature_map.features[name]
+    if spec["type"] != "categorical":
+        raise ConfigError(
+            f"history column {name!r} of {feature_map.dataset_id}: expected a categorical feature, "
+            f"whose table embeds ids, found {spec['type']}"
+        )
+    return spec.get("embedding_dim", table_width)
 
 
 _under_construction: list[dict[str, SharedHistory]] = []
@@ -165,7 +184,7 @@ def _init_with_histories(
             continue
         owns = not first_order and shared.owner is None and shared.can_be_owned_by(self)
         if owns:
-            shared.owner = self
+            shared.own(self, embedding_dim)
         spec = feature_map.features[name]
         width = 1 if first_order else spec.get("embedding_dim", embedding_dim)
         self.feature_encoders[name] = HistoryProjection(shared, width, owns)

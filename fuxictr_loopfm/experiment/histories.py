@@ -32,8 +32,8 @@ def history_features(workspace: Workspace) -> dict[str, str]:
         raise ConfigError(
             f"{workspace.params['model_id']}: loopfm_history={workspace.keys.history}: expected a "
             f"feature of type {host.SEQUENCE_TYPE} in feature_cols of "
-            f"{workspace.params['dataset_id']}, found none. Add {name: loopfm_history, active: True, dtype: float, "
-            f"type: {host.SEQUENCE_TYPE}}}."
+            f"{workspace.params['dataset_id']}, found none. Add {{name: loopfm_history, "
+            f"active: True, dtype: float, type: {host.SEQUENCE_TYPE}}}."
         )
     return found
 

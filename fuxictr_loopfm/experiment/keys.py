@@ -65,7 +65,7 @@ class LoopFMKeys:
     compressor_lr: float = 1e-3
     compressor_epochs: int = 2
     matryoshka_dims: str | None = None
-    codec: str = "int8"
+    codec: str = "int4_kmeans"
     backfill: bool = False
     history: str | None = None
     key: str | None = None
@@ -76,7 +76,7 @@ class LoopFMKeys:
     event_filter: str | None = None
     id_columns: str | None = None
     query_columns: str | None = None
-    encoder: str = "self_attention"
+    encoder: str = "mean"
     encoder_dim: int = 32
     encoder_heads: int = 4
     encoder_layers: int = 1

@@ -20,17 +20,19 @@ from fuxictr_loopfm.experiment.teacher_run import run_teacher
 from fuxictr_loopfm.experiment.workspace import Workspace
 
 
-def run(config: str, expid: str, gpu: int, *, results: Path, zoo: Path) -> None:
+def run(config: str, expid: str, gpu: int, *, folder: Path, zoo: Path) -> None:
     """Run ``expid``; append FuxiCTR's result line and write a JSON record beside it.
 
     Args:
         config: configuration folder, relative to the current folder.
-        results: folder of the result line and the record, the script's own as in FuxiCTR.
-        zoo: our ``model_zoo`` folder; relative paths in the configuration start one folder below.
+        folder: of the calling script; the result line and the record go there, as in FuxiCTR.
+        zoo: our ``model_zoo`` folder.
     Raises:
         LoopFMError: anything the user can mend.
     """
-    experiment = Experiment.load(config, expid, base_dir=zoo / "model", zoo=zoo, gpu=gpu)
+    # Configurations are written for model_zoo/<Model>; the script in model_zoo serves every model.
+    base_dir = folder if folder != zoo else zoo / "any"
+    experiment = Experiment.load(config, expid, base_dir=base_dir, zoo=zoo, gpu=gpu)
     set_logger(experiment.params)
     logging.info("Params: %s", print_to_json(experiment.params))
     command = f"python run_expid.py --config {config} --expid {expid} --gpu {gpu}"
@@ -45,10 +47,10 @@ def run(config: str, expid: str, gpu: int, *, results: Path, zoo: Path) -> None:
             experiment, workspace, model_name=experiment.params["model"], command=command
         )
     name = Path(config).resolve().name.removesuffix(".yaml")
-    write_record(results / "records" / name, record)
+    write_record(folder / "records" / name, record)
     metrics = list(experiment.params["metrics"])
     dataset_id = experiment.params["dataset_id"]
-    append_result_line(results / f"{name}.csv", expid, dataset_id, values, metrics)
+    append_result_line(folder / f"{name}.csv", expid, dataset_id, values, metrics)
 
 
 def main(script: str, argv: Sequence[str] | None = None) -> None:
@@ -71,7 +73,7 @@ def main(script: str, argv: Sequence[str] | None = None) -> None:
     folder = Path(script).resolve().parent
     zoo = folder if folder.name == "model_zoo" else folder.parent
     try:
-        run(options.config, options.expid, options.gpu, results=folder, zoo=zoo)
+        run(options.config, options.expid, options.gpu, folder=folder, zoo=zoo)
     except LoopFMError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
