@@ -28,6 +28,7 @@ from fuxictr_loopfm.layers.history import HistoryBatch, HistoryEncoder
 
 SEQUENCE_TYPE = "loopfm_sequence"
 TEACHER_LOGIT = "teacher_logit"
+TEACHER_EMBEDDING = "teacher_embedding"
 EMBEDDING_STD = 1e-4
 
 
@@ -83,6 +84,7 @@ class SharedHistory:
             embedding_dim=field.embedding_dim if "embedding" in field.columns else None,
             use_label="label" in field.columns,
             use_log_age="log_age" in field.columns,
+            use_length="length" in field.columns,
             id_dims={name: widths[name] for name in with_ids},
             query_dim=sum(widths[name] for name in field.query_columns),
             encoder=field.encoder,
@@ -227,7 +229,10 @@ def histories_for_model(shared: dict[str, SharedHistory]) -> Iterator[None]:
 
 
 def prepare_feature_map(
-    feature_map: FeatureMap, fields: Sequence[HistoryField], with_teacher_logit: bool
+    feature_map: FeatureMap,
+    fields: Sequence[HistoryField],
+    with_teacher_logit: bool,
+    with_teacher_embedding: bool = False,
 ) -> None:
     """Keep the named histories only, and refresh the counts that FuxiCTR computed before.
 
@@ -244,8 +249,13 @@ def prepare_feature_map(
             **feature_map.features.get(name, {}),
             "type": SEQUENCE_TYPE,
         }
-    if with_teacher_logit:
-        feature_map.features[TEACHER_LOGIT] = {"type": "meta", "source": ""}
+    wanted_of_teacher = {
+        TEACHER_LOGIT: with_teacher_logit,
+        TEACHER_EMBEDDING: with_teacher_embedding,
+    }
+    for name in (name for name, is_wanted in wanted_of_teacher.items() if is_wanted):
+        # FuxiCTR keeps meta columns out of a model's inputs, so only the loss sees them.
+        feature_map.features[name] = {"type": "meta", "source": ""}
     feature_map.num_fields = feature_map.get_num_fields()
     feature_map.set_column_index()
 

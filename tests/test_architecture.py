@@ -45,7 +45,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "compression.standardizer",
         "data.",
         "host",
-        "distillation",
+        "distillation.",
         "experiment.",
     ),
 }

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from fuxictr_loopfm.data.columns import HISTORY_TYPE
-from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.data.prefetch import prefetched
 from fuxictr_loopfm.data.ragged import Padding, padded_rows
 from fuxictr_loopfm.data.tables import column_names, parquet_parts, read_column, row_count
@@ -24,6 +23,8 @@ from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.layers.history import HistoryBatch
 
 TEACHER_LOGIT = "teacher_logit"
+TEACHER_EMBEDDING = "teacher_embedding"
+TEACHER_COLUMNS = (TEACHER_LOGIT, TEACHER_EMBEDDING)
 EVENT_ID = "event_id"
 
 Batch = dict[str, torch.Tensor | HistoryBatch]
@@ -34,6 +35,13 @@ class FeatureMapLike(Protocol):
 
     features: Mapping[str, Mapping[str, Any]]
     labels: list[str]
+
+
+class BatchSource(Protocol):
+    """Anything that delivers one ``HistoryBatch`` per batch of samples."""
+
+    def batch(self, rows: np.ndarray) -> HistoryBatch:
+        """Histories of the samples with event_ids ``rows`` (B,)."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class LoopFMDataLoader:
         shuffle: a new order in every epoch, determined by ``seed`` and the epoch alone.
         loopfm_histories: a source per ``loopfm_sequence`` feature.
         loopfm_teacher_logit: (N,) float32 by event_id.
+        loopfm_teacher_embedding: (N, d) float32 by event_id, NaN where nothing was logged.
         loopfm_rows: (start, stop) rows of the file to use; default all.
         seed: of the shuffling.
         **kwargs: FuxiCTR passes all its params; they are ignored.
@@ -102,8 +111,9 @@ class LoopFMDataLoader:
         split: str = "train",
         batch_size: int = 32,
         shuffle: bool = False,
-        loopfm_histories: Mapping[str, HistorySource] | None = None,
+        loopfm_histories: Mapping[str, BatchSource] | None = None,
         loopfm_teacher_logit: np.ndarray | None = None,
+        loopfm_teacher_embedding: np.ndarray | None = None,
         loopfm_rows: tuple[int, int] | None = None,
         seed: int = 0,
         **kwargs: Any,
@@ -120,12 +130,14 @@ class LoopFMDataLoader:
         self._window = _window(self._parts, loopfm_rows)
         self.num_samples = self._window.stop - self._window.start
         self.num_batches = -(-self.num_samples // self.batch_size)
-        _check_given(feature_map, self._histories, loopfm_teacher_logit is not None)
+        teacher = {TEACHER_LOGIT: loopfm_teacher_logit, TEACHER_EMBEDDING: loopfm_teacher_embedding}
+        _check_given(feature_map, self._histories, teacher)
         self._event_id = self._read(EVENT_ID) if EVENT_ID in self._names else None
         self._columns = self._load(feature_map)
-        if loopfm_teacher_logit is not None:
-            logit = _by_event(loopfm_teacher_logit, self._events(TEACHER_LOGIT))
-            self._columns[TEACHER_LOGIT] = _Column(logit, np.dtype(np.float32))
+        for name, values in teacher.items():
+            if values is not None:
+                known = _by_event(values, self._events(name))
+                self._columns[name] = _Column(known, np.dtype(np.float32))
         if self._histories:
             self._events(next(iter(self._histories)))
 
@@ -155,7 +167,7 @@ class LoopFMDataLoader:
     def _load(self, feature_map: FeatureMapLike) -> dict[str, _Column | _RaggedColumn]:
         columns: dict[str, _Column | _RaggedColumn] = {}
         for name, spec in feature_map.features.items():
-            if spec["type"] == HISTORY_TYPE or name == TEACHER_LOGIT:
+            if spec["type"] == HISTORY_TYPE or name in TEACHER_COLUMNS:
                 continue
             if spec["type"] == "sequence" and name not in self._names:
                 columns[name] = self._ragged(name, spec["max_len"])
@@ -205,7 +217,9 @@ def _window(parts: list[Path], rows: tuple[int, int] | None) -> slice:
 
 
 def _check_given(
-    feature_map: FeatureMapLike, histories: Mapping[str, HistorySource], has_logit: bool
+    feature_map: FeatureMapLike,
+    histories: Mapping[str, BatchSource],
+    teacher: Mapping[str, np.ndarray | None],
 ) -> None:
     wanted = {n for n, spec in feature_map.features.items() if spec["type"] == HISTORY_TYPE}
     problems = []
@@ -214,11 +228,11 @@ def _check_given(
             f"loopfm_histories: expected a source for each of {sorted(wanted)}, the "
             f"{HISTORY_TYPE} features of the feature map, found {sorted(histories)}"
         )
-    if TEACHER_LOGIT in feature_map.features and not has_logit:
-        problems.append(
-            f"loopfm_teacher_logit: expected an array, since the feature map has {TEACHER_LOGIT}, "
-            "found None"
-        )
+    problems += [
+        f"loopfm_{name}: expected an array, since the feature map has {name}, found None"
+        for name, values in teacher.items()
+        if name in feature_map.features and values is None
+    ]
     if problems:
         raise ConfigError(problems)
 

@@ -15,7 +15,7 @@ from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.gather import history_index, take_rows
 from fuxictr_loopfm.store.pointers import Pointers
 
-COLUMNS = ("embedding", "label", "log_age", "ids")
+COLUMNS = ("embedding", "label", "log_age", "ids", "length")
 LABEL_COLUMN = "label"
 
 
@@ -31,6 +31,7 @@ class HistorySource:
         columns: what a batch holds: any of ``embedding``, ``label``, ``log_age`` and ``ids``.
         ids: encoded column (N,) by event_id per name; used with the column ``ids``.
         first_event: event_id of the first sample.
+        prefix_dim: deliver only the first dimensions of each embedding (a Matryoshka prefix).
 
     Raises:
         ConfigError: unknown columns, or a rule that the pointers do not follow.
@@ -49,6 +50,7 @@ class HistorySource:
         columns: Collection[str] = ("embedding",),
         ids: Mapping[str, np.ndarray] | None = None,
         first_event: int = 0,
+        prefix_dim: int | None = None,
     ) -> None:
         _check_pointers(store, pointers, spec)
         if len(sample_time) != len(pointers.end):
@@ -63,6 +65,7 @@ class HistorySource:
         self.spec = spec
         self.columns = tuple(columns)
         self.first_event = first_event
+        self.prefix_dim = prefix_dim
         self._codec = codec if "embedding" in columns else None
         self._label = None
         if "label" in columns:
@@ -97,7 +100,8 @@ class HistorySource:
         batch = HistoryBatch(mask=torch.from_numpy(mask))
         if self._codec is not None:
             codes = np.asarray(take_rows(self.store.codes, index))
-            batch.embedding = torch.from_numpy(self._codec.decode(codes))
+            decoded = self._codec.decode(codes)[..., : self.prefix_dim]
+            batch.embedding = torch.from_numpy(np.ascontiguousarray(decoded))
         if "label" in self.columns or "log_age" in self.columns:
             past = take_rows(self.store.timestamp, index)
             age = np.where(mask, self.sample_time[samples][:, None] - past, 0)

@@ -99,19 +99,32 @@ def load_params(config_dir: Path | str, expid: str, base_dir: Path | str) -> dic
     models, model_files = _sections(config_dir, "model_config")
     if expid not in models or expid == "Base":
         raise ConfigError(_unknown("expid", expid, list(models), model_files[0]))
-    params = {**(models.get("Base") or {}), **(models[expid] or {})}
+    params = {
+        **_section(models, "Base", model_files[0]),
+        **_section(models, expid, model_files[0]),
+    }
     if "dataset_id" not in params:
         raise ConfigError(f"{model_files[0]}: {expid}: expected a key dataset_id, found none")
     datasets, dataset_files = _sections(config_dir, "dataset_config")
-    dataset_id = params["dataset_id"]
+    dataset_id = str(params["dataset_id"])
     if dataset_id not in datasets:
         raise ConfigError(_unknown("dataset_id", dataset_id, list(datasets), dataset_files[0]))
-    params.update(datasets[dataset_id])
+    params.update(_section(datasets, dataset_id, dataset_files[0]))
     params.update(model_id=expid, dataset_id=dataset_id)
     for key in PATH_KEYS:
         if isinstance(params.get(key), str):
             params[key] = str((Path(base_dir) / params[key]).resolve())
     return params
+
+
+def _section(sections: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    section = sections.get(name)
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        found = type(section).__name__
+        raise ConfigError(f"{path}: {name}: expected a mapping, found {found}")
+    return section
 
 
 def _unknown(kind: str, name: str, known: list[str], path: Path) -> str:

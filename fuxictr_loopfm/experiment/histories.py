@@ -4,14 +4,63 @@ from __future__ import annotations
 
 from fuxictr_loopfm import host
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
+from fuxictr_loopfm.data.current_source import CurrentSource
+from fuxictr_loopfm.data.dataloader import BatchSource
 from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.experiment.keys import split_names
+from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
 from fuxictr_loopfm.experiment.workspace import Workspace
 from fuxictr_loopfm.store.event_store import EventStore
 
+ALL_COLUMNS = "all"
+CURRENT_FEATURE = "loopfm_current"
 ID_BYTES = 4
 LABEL_BYTES = 1
+
+
+class Histories:
+    """The history fields of a run, and for each file of the view what fills them."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._keys = history_features(workspace)
+        self._stores = {name: workspace.store(key) for name, key in self._keys.items()}
+        self.fields = [
+            history_field(workspace, name, store.manifest.dim)
+            for name, store in self._stores.items()
+        ]
+        self._current: CurrentSource | None = None
+        if workspace.keys.current != "none":
+            values = workspace.current_values
+            self._current = CurrentSource(values)
+            self.fields.append(_current_field(workspace.keys, values.shape[1]))
+
+    def sources(self, file: str) -> dict[str, BatchSource]:
+        """Source of each history field for the samples of a file."""
+        found: dict[str, BatchSource] = {
+            name: history_source(self.workspace, field, self._stores[name], self._keys[name], file)
+            for name, field in zip(self._keys, self.fields, strict=False)
+        }
+        if self._current is not None:
+            found[CURRENT_FEATURE] = self._current
+        return found
+
+
+def _current_field(keys: LoopFMKeys, embedding_dim: int) -> host.HistoryField:
+    """The current impression's own vector: a history of one event, which the mean leaves as is."""
+    return host.HistoryField(
+        name=CURRENT_FEATURE,
+        columns=("embedding",),
+        embedding_dim=embedding_dim,
+        id_columns=(),
+        query_columns=(),
+        encoder="mean",
+        dim=keys.encoder_dim,
+        num_heads=1,
+        num_layers=1,
+        dropout=0.0,
+        max_len=1,
+    )
 
 
 def history_features(workspace: Workspace) -> dict[str, str]:
@@ -40,14 +89,16 @@ def history_features(workspace: Workspace) -> dict[str, str]:
 
 def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
     """Columns named by a key, else the data set's item columns that this view has."""
-    if named is not None:
+    if named is not None and named != ALL_COLUMNS:
         return split_names(named)
-    features = {
+    features = [
         name
         for column in workspace.params["feature_cols"]
         if column.get("type") == "categorical"
         for name in (column["name"] if isinstance(column["name"], list) else [column["name"]])
-    }
+    ]
+    if named == ALL_COLUMNS:
+        return tuple(features)
     return tuple(c for c in workspace.prepared.spec.item_columns if c in features)
 
 
@@ -58,7 +109,7 @@ def history_field(workspace: Workspace, name: str, embedding_dim: int) -> host.H
     return host.HistoryField(
         name=name,
         columns=keys.columns,
-        embedding_dim=embedding_dim,
+        embedding_dim=min(embedding_dim, keys.prefix_dim or embedding_dim),
         id_columns=item_columns(workspace, keys.id_columns) if "ids" in keys.columns else (),
         query_columns=item_columns(workspace, keys.query_columns) if target_aware else (),
         encoder=keys.encoder,
@@ -84,6 +135,7 @@ def history_source(
         sample_time=workspace.prepared.timestamp[slice(*view.rows(split))],
         ids={name: view.column(name) for name in field.id_columns},
         first_event=view.rows(split)[0],
+        prefix_dim=workspace.keys.prefix_dim,
     )
 
 

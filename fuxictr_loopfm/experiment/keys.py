@@ -7,6 +7,7 @@ because FuxiCTR models swallow unknown keyword arguments without a word.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
@@ -15,14 +16,33 @@ from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
 
 PREFIX = "loopfm_"
-HISTORY_COLUMNS = ("embedding", "label", "log_age", "ids")
+HISTORY_COLUMNS = ("embedding", "label", "log_age", "ids", "length")
 CHOICES: dict[str, tuple[str, ...]] = {
-    "kd": ("none", "aux_head", "single_head"),
+    "kd": ("none", "aux_head", "single_head", "aux_head_adapter", "privileged"),
+    "hint": ("none", "fitnets", "crd"),
+    "current": ("none", "embedding", "soft_label"),
+    "control": ("none", "shuffled_users"),
+    "checkpoint": ("fixed", "every_period"),
     "encoder": ("mean", "sum", "din", "dmin", "self_attention"),
-    "compressor": ("co_train", "post_hoc"),
+    "compressor": ("co_train", "post_hoc", "untrained", "random_projection"),
     "codec": ("f32", "f16", "int8", "int4_uniform", "int4_kmeans"),
     "view": ("vertical", "teacher"),
 }
+KD_NAMES = {
+    "aux_head": "KD",
+    "single_head": "KD(single head)",
+    "aux_head_adapter": "KD(adapter)",
+    "privileged": "PFD",
+}
+HINT_NAMES = {"fitnets": "FitNets", "crd": "CRD-InfoNCE"}
+AT_LEAST_ONE = (
+    *("dim", "max_len", "encoder_dim", "encoder_heads", "encoder_layers", "compressor_hidden"),
+    *("compressor_epochs", "num_shards", "threads"),
+)
+NOT_NEGATIVE = (
+    *("delay_seconds", "label_delay_seconds", "kd_weight", "kd_gradient_scale", "kd_label_scale"),
+    *("compressor_lr", "encoder_dropout", "hint_weight"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,13 @@ class LoopFMKeys:
         key, max_len, delay_seconds, window_seconds, label_delay_seconds, event_filter: the rule.
         id_columns, query_columns: null means the data set's item columns.
         encoder, encoder_dim, encoder_heads, encoder_layers, encoder_dropout: the history encoder.
-        kd, kd_weight, kd_label_scale, kd_gradient_scale, kd_trunk: distillation, ExFM eqs (3)-(5).
+        prefix_dim: read only the first dimensions of the embeddings (Matryoshka).
+        kd, kd_weight, kd_label_scale, kd_gradient_scale, kd_trunk: distillation, ExFM eqs (3)-(7),
+            or from a head with privileged input.
+        hint, hint_weight, hint_temperature: loss between trunk and the current teacher embedding.
+        current: a field from the current impression's teacher output (an oracle at serving time).
+        checkpoint: log with one teacher, or go on training it after every logged period.
+        control: ``shuffled_users`` gives each user the history of another, at the same time.
         validation: train like BARS, with early stopping on the last training period.
         num_shards: files of the event store.
         threads: CPU threads of torch. One is the default because sums are then taken in the same
@@ -81,11 +107,18 @@ class LoopFMKeys:
     encoder_heads: int = 4
     encoder_layers: int = 1
     encoder_dropout: float = 0.0
+    prefix_dim: int | None = None
     kd: str = "none"
     kd_weight: float = 1.0
     kd_label_scale: float = 1.0
     kd_gradient_scale: float = 1.0
     kd_trunk: str | None = None
+    hint: str = "none"
+    hint_weight: float = 0.1
+    hint_temperature: float = 0.1
+    current: str = "none"
+    checkpoint: str = "fixed"
+    control: str = "none"
     validation: bool = False
     num_shards: int = 1
     threads: int = 1
@@ -123,25 +156,18 @@ class LoopFMKeys:
         return keys
 
     def _problems(self) -> list[str]:
-        problems = []
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                found = getattr(self, name)
-                problems.append(f"{PREFIX}{name}: expected one of {list(allowed)}, found {found!r}")
-        at_least_one = ("dim", "max_len", "encoder_dim", "encoder_heads", "encoder_layers")
-        for name in (
-            *at_least_one,
-            "compressor_hidden",
-            "compressor_epochs",
-            "num_shards",
-            "threads",
-        ):
-            if getattr(self, name) < 1:
-                problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(self, name)}")
-        not_negative = ("delay_seconds", "label_delay_seconds", "kd_weight", "kd_gradient_scale")
-        for name in (*not_negative, "kd_label_scale", "compressor_lr", "encoder_dropout"):
-            if getattr(self, name) < 0:
-                problems.append(f"{PREFIX}{name}: expected 0 or more, found {getattr(self, name)}")
+        problems = self._range_problems()
+        if self.window_seconds is not None and self.window_seconds <= self.delay_seconds:
+            problems.append(
+                f"{PREFIX}window_seconds: expected more than {PREFIX}delay_seconds="
+                f"{self.delay_seconds}, found {self.window_seconds}"
+            )
+        for part in split_names(self.matryoshka_dims):
+            if not part.isdecimal() or not 1 <= int(part) <= self.dim:
+                problems.append(
+                    f"{PREFIX}matryoshka_dims: expected widths of 1 to {PREFIX}dim={self.dim} "
+                    f"joined by '+', found {part!r}"
+                )
         if self.encoder_dim % max(self.encoder_heads, 1):
             problems.append(
                 f"{PREFIX}encoder_dim: expected a multiple of {PREFIX}encoder_heads="
@@ -160,6 +186,25 @@ class LoopFMKeys:
             )
         return problems
 
+    def _range_problems(self) -> list[str]:
+        """Values outside the range of their own key."""
+        problems = []
+        for name, allowed in CHOICES.items():
+            found = getattr(self, name)
+            if found not in allowed:
+                problems.append(f"{PREFIX}{name}: expected one of {list(allowed)}, found {found!r}")
+        for name in AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(self, name)}")
+        for name in NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                problems.append(f"{PREFIX}{name}: expected 0 or more, found {getattr(self, name)}")
+        if self.encoder_dropout >= 1:
+            problems.append(
+                f"{PREFIX}encoder_dropout: expected less than 1, found {self.encoder_dropout}"
+            )
+        return problems
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the history, empty without one."""
@@ -168,14 +213,27 @@ class LoopFMKeys:
     @property
     def needs_teacher(self) -> bool:
         """True if a run under these keys reads anything that a teacher logged."""
-        return self.view == "vertical" and (self.kd != "none" or "embedding" in self.columns)
+        logged = self.reads_loss or self.current != "none" or "embedding" in self.columns
+        return self.view == "vertical" and logged
+
+    @property
+    def reads_loss(self) -> bool:
+        """True if a training loss reads what the teacher logged."""
+        return self.kd != "none" or self.hint != "none"
+
+    @property
+    def needs_loss_embedding(self) -> bool:
+        """True if that includes the teacher's embedding, not the logit alone."""
+        return self.kd == "privileged" or self.hint != "none"
 
     @property
     def method(self) -> str:
         """The leaderboard's name of what is transferred, for example ``KD+LoopFM+label``."""
-        parts = (
-            ["KD"] if self.kd == "aux_head" else ["KD(single head)"] if self.kd != "none" else []
-        )
+        parts = [KD_NAMES[self.kd]] if self.kd != "none" else []
+        parts += [HINT_NAMES[self.hint]] if self.hint != "none" else []
+        if self.current != "none":
+            entity = self.current == "embedding" and self.taps == "user_only"
+            parts.append("entity-only" if entity else f"current {self.current.replace('_', ' ')}")
         if "embedding" in self.columns:
             parts.append("LoopFM+raw" if "ids" in self.columns else "LoopFM")
         elif "ids" in self.columns:
@@ -220,14 +278,15 @@ def _coerce(name: str, value: Any, annotation: Any) -> tuple[str | None, Any]:
         return (None if good else f"expected {kind}, found {value!r}"), value
     if kind == "int" and isinstance(value, (int, float)) and float(value).is_integer():
         return None, int(value)
-    if kind == "float" and isinstance(value, (int, float)):
-        return None, float(value)
-    if kind == "float" and isinstance(value, str):
+    if kind == "float" and isinstance(value, (int, float, str)):
         # YAML 1.1 reads 1e-3 without a dot as a string.
         try:
-            return None, float(value)
+            number = float(value)
         except ValueError:
             return f"expected a number, found {value!r}", value
+        return (
+            None if math.isfinite(number) else f"expected a finite number, found {value}"
+        ), number
     if kind == "str" and isinstance(value, str):
         return None, value
     return f"expected {kind}, found {value!r}", value

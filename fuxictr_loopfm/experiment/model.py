@@ -23,11 +23,12 @@ def feature_map_of(
     view: EncodedView,
     fields: Sequence[host.HistoryField] = (),
     with_teacher_logit: bool = False,
+    with_teacher_embedding: bool = False,
 ) -> FeatureMap:
     """FuxiCTR's feature map of a view, holding the wanted histories only."""
     feature_map = FeatureMap(experiment.params["dataset_id"], str(view.folder))
     feature_map.load(str(view.feature_map_path), {**experiment.params, "group_id": view.group_id})
-    host.prepare_feature_map(feature_map, fields, with_teacher_logit)
+    host.prepare_feature_map(feature_map, fields, with_teacher_logit, with_teacher_embedding)
     return feature_map
 
 

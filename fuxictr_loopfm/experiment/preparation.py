@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,13 @@ from fuxictr_loopfm.fsio import locked, sha256_file, write_json
 
 def raw_identity(raw: Path | None, script: Path, options: list[str]) -> dict[str, Any]:
     """What the prepared data depend on: script, options, and the raw files' sizes and times."""
-    files = {}
+    files: dict[str, list[int]] = {}
     if raw is not None:
         found = [raw] if raw.is_file() else sorted(p for p in raw.rglob("*") if p.is_file())
-        files = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in found}
+        for path in found:
+            status = path.stat()
+            name = path.relative_to(raw).as_posix()
+            files[name] = [status.st_size, status.st_mtime_ns]
     return {"script": sha256_file(script), "options": options, "files": files}
 
 
@@ -46,6 +50,12 @@ def prepare(
             raise DataError(
                 f"{raw}/dataset.yaml: dataset_id: expected {dataset_id} (DATASET), found "
                 f"{prepared.spec.dataset_id}"
+            )
+        if drop_last_period:
+            raise DataError(
+                f"DATA={raw}: expected raw files to leave the test period out of (--dev), found a "
+                "prepared data set. Run its script with --drop-last-period and give the result "
+                "with its own id."
             )
         return prepared
     script = checkout.script(dataset_id)
@@ -73,7 +83,9 @@ def _prepare_if_changed(folder: Path, script: Path, raw: Path | None, options: l
         shutil.rmtree(folder)
     done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        raise DataError(done.stderr.strip() or f"{script.name} failed without a message")
+        # Above its error the script says what it was doing.
+        found = re.search("^error: (.*)", done.stderr.strip(), flags=re.MULTILINE | re.DOTALL)
+        raise DataError(found[1] if found else f"{script.name}: {done.stderr.strip() or 'failed'}")
     write_json(note, identity)
 
 

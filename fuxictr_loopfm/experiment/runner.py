@@ -16,12 +16,7 @@ from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.distillation import DistillationSpec, Distiller
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.histories import (
-    bytes_per_event,
-    history_features,
-    history_field,
-    history_source,
-)
+from fuxictr_loopfm.experiment.histories import Histories, bytes_per_event, history_features
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.experiment.model import (
     count_parameters,
@@ -80,8 +75,9 @@ def loaders(run: Run, feature_map: Any, sources: Mapping[str, Mapping[str, Any]]
     Args:
         sources: the histories by feature, for each file that a split reads.
     """
-    params, chosen = run.experiment.params, splits(run)
-    logit = run.workspace.teacher_logit if run.keys.kd != "none" else None
+    params, chosen, workspace = run.experiment.params, splits(run), run.workspace
+    logit = workspace.teacher_logit if run.keys.reads_loss else None
+    embedding = workspace.teacher_embedding if run.keys.needs_loss_embedding else None
 
     def data_loader(feature_map: Any, path: str, *, split: str, **kwargs: Any) -> LoopFMDataLoader:
         file, rows = chosen[split]
@@ -95,6 +91,7 @@ def loaders(run: Run, feature_map: Any, sources: Mapping[str, Mapping[str, Any]]
             loopfm_rows=rows,
             loopfm_histories=sources[file],
             loopfm_teacher_logit=logit,
+            loopfm_teacher_embedding=embedding,
         )
 
     paths = {
@@ -115,33 +112,37 @@ def loaders(run: Run, feature_map: Any, sources: Mapping[str, Mapping[str, Any]]
 def train_vertical(run: Run) -> dict[str, Any]:
     """Build, train and keep the vertical model; returns the loaders."""
     keys, params = run.keys, run.experiment.params
-    names = history_features(run.workspace)
-    stores = {name: run.workspace.store(key) for name, key in names.items()}
-    fields = [history_field(run.workspace, name, stores[name].manifest.dim) for name in names]
+    histories = Histories(run.workspace)
     feature_map = feature_map_of(
-        run.experiment, run.workspace.view, fields, with_teacher_logit=keys.kd != "none"
+        run.experiment,
+        run.workspace.view,
+        histories.fields,
+        with_teacher_logit=keys.reads_loss,
+        with_teacher_embedding=keys.needs_loss_embedding,
     )
-    sources = {
-        file: {
-            field.name: history_source(
-                run.workspace, field, stores[field.name], names[field.name], file
-            )
-            for field in fields
-        }
-        for file in {file for file, _ in splits(run).values()}
-    }
-    made = loaders(run, feature_map, sources)
-    run.model = new_model(run.experiment, feature_map, fields)
+    files = {file for file, _ in splits(run).values()}
+    made = loaders(run, feature_map, {file: histories.sources(file) for file in files})
+    run.model = new_model(run.experiment, feature_map, histories.fields)
     logging.info("Total number of parameters: %d.", count_parameters(run.model))
-    if keys.kd != "none":
-        spec = DistillationSpec(
-            keys.kd, keys.kd_weight, keys.kd_label_scale, keys.kd_gradient_scale, keys.kd_trunk
-        )
-        Distiller(run.model, spec, next(iter(made["train"])))
+    if keys.reads_loss:
+        Distiller(run.model, _distillation_spec(keys), next(iter(made["train"])))
     started = time.perf_counter()
     _fit(run, made, params)
     run.train_seconds = time.perf_counter() - started
     return made
+
+
+def _distillation_spec(keys: LoopFMKeys) -> DistillationSpec:
+    return DistillationSpec(
+        keys.kd,
+        keys.kd_weight,
+        keys.kd_label_scale,
+        keys.kd_gradient_scale,
+        keys.kd_trunk,
+        keys.hint,
+        keys.hint_weight,
+        keys.hint_temperature,
+    )
 
 
 def _fit(run: Run, made: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -161,7 +162,12 @@ def _fit(run: Run, made: Mapping[str, Any], params: Mapping[str, Any]) -> None:
 
 
 def run_vertical(
-    experiment: Experiment, workspace: Workspace, *, model_name: str, command: str
+    experiment: Experiment,
+    workspace: Workspace,
+    *,
+    model_name: str,
+    command: str,
+    method: str | None = None,
 ) -> tuple[RunRecord, dict[str, dict[str, float]], dict[str, np.ndarray]]:
     """Train and test a vertical model.
 
@@ -170,6 +176,7 @@ def run_vertical(
         workspace: its artifacts; may be shared by runs of equal data.
         model_name: name in the leaderboard, for example ``DeepFM:small``.
         command: the command line to repeat the run.
+        method: name of the method in tables; by default what the keys say.
     Returns:
         The record, metrics by split (``valid`` only with validation), test predictions.
     """
@@ -196,7 +203,7 @@ def run_vertical(
         experiment,
         outcome,
         model_name=model_name,
-        method=experiment.keys.method,
+        method=method or experiment.keys.method,
         dataset_id=workspace.prepared.spec.dataset_id,
         protocol="stream, early stopping" if experiment.keys.validation else "stream",
         split=_split_text(workspace),

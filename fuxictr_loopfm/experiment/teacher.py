@@ -8,11 +8,10 @@ bit-identical; a compressor of other taps or another width can also be fitted po
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,17 +24,13 @@ from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
 from fuxictr_loopfm.experiment.model import feature_map_of, new_model, source_identity
 from fuxictr_loopfm.experiment.trainer import progress, train_epochs
-from fuxictr_loopfm.extraction.extractor import extract
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
 from fuxictr_loopfm.fsio import atomic_dir, fingerprint, locked, write_json
-from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest, PartRecord
-from fuxictr_loopfm.store.schema import MANIFEST_FILE
 
-CALIBRATION_ROWS = 200_000
-CALIBRATION_FILE = "calibration.npy"
 COMPRESSOR_FILE = "compressor.pt"
 IGNORED_PARAMS = ("gpu", "verbose", "model_root", "data_root", "num_workers", "model_id")
 SOFT_LABEL = ("soft_label",)
+CONTROLS = ("untrained", "random_projection")
 
 
 def teacher_identity(teacher: Experiment, view: EncodedView) -> dict[str, Any]:
@@ -50,7 +45,15 @@ def teacher_identity(teacher: Experiment, view: EncodedView) -> dict[str, Any]:
 
 def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:
     """Everything that determines the compressor, given the teacher."""
-    names = ["taps", "dim", "compressor", "compressor_hidden", "compressor_lr", "matryoshka_dims"]
+    names = [
+        "checkpoint",
+        "taps",
+        "dim",
+        "compressor",
+        "compressor_hidden",
+        "compressor_lr",
+        "matryoshka_dims",
+    ]
     if keys.compressor == "post_hoc":
         names.append("compressor_epochs")
     return {name: getattr(keys, name) for name in names}
@@ -91,8 +94,17 @@ class TeacherRun:
 
     def taps(self) -> list[Any]:
         """The tapped modules."""
-        items = tuple(self.prepared.spec.item_columns)
-        return resolve_taps(self.model, split_names(self.keys.taps), items)
+        spec = self.prepared.spec
+        # The user's own fields: those that only the teacher has (ours; no public definition).
+        only_teacher = [c.name for c in spec.columns if "vertical" not in c.views]
+        users = [n for n in dict.fromkeys([spec.user, *only_teacher]) if n in self.categoricals()]
+        names = split_names(self.keys.taps)
+        return resolve_taps(self.model, names, tuple(spec.item_columns), users)
+
+    def categoricals(self) -> set[str]:
+        """Names of the teacher's categorical features."""
+        features = self.model.feature_map.features.items()
+        return {name for name, spec in features if spec["type"] == "categorical"}
 
     @property
     def logs_soft_label(self) -> bool:
@@ -108,6 +120,11 @@ class TeacherRun:
                 self._load()
         return self
 
+    def restart(self) -> None:
+        """Go on from the saved weights with fresh optimizers, as any later process would."""
+        self.model.optimizer.state.clear()
+        self._load()
+
     def _load(self) -> None:
         state = torch.load(self.folder / "teacher.pt", map_location="cpu", weights_only=True)
         self.model.load_state_dict(state)
@@ -120,16 +137,9 @@ class TeacherRun:
         params = self.teacher.params
         logging.info("Train the teacher %s", self.teacher.expid)
         batches = self.loader("train", shuffle=params.get("shuffle", True))
-        soft_label = self.logs_soft_label
         with TapRecorder(self.model, self.taps()) as recorder:
-            co_train = self.keys.compressor == "co_train" and not soft_label
-
-            def after_step(_batch: Mapping[str, Any]) -> None:
-                if co_train:
-                    self._compressor_step(recorder.read())
-
-            train_epochs(self.model, batches, epochs=params.get("epochs", 1), after_step=after_step)
-            if not co_train and not soft_label:
+            self.train_on(batches, recorder, epochs=params.get("epochs", 1))
+            if self.keys.compressor == "post_hoc" and not self.logs_soft_label:
                 self._fit_post_hoc(recorder)
         with atomic_dir(self.folder) as folder:
             torch.save(self.model.state_dict(), folder / "teacher.pt")
@@ -146,12 +156,25 @@ class TeacherRun:
                 },
             )
 
+    def train_on(self, batches: Any, recorder: TapRecorder, *, epochs: int) -> None:
+        """Train the teacher, and beside it the compressor unless that comes afterwards."""
+        beside = self.keys.compressor != "post_hoc" and not self.logs_soft_label
+
+        def after_step(_batch: Mapping[str, Any]) -> None:
+            if beside:
+                self._compressor_step(recorder.read())
+
+        train_epochs(self.model, batches, epochs=epochs, after_step=after_step)
+
     def _compressor_step(self, activation: Tensor) -> None:
         if self.compressor is None:
             spec = AutoencoderSpec(
                 input_dim=activation.shape[1],
                 dim=self.keys.dim,
-                hidden=self.keys.compressor_hidden,
+                # A random projection is one random layer, an untrained autoencoder two.
+                hidden=0
+                if self.keys.compressor == "random_projection"
+                else self.keys.compressor_hidden,
                 matryoshka_dims=tuple(int(d) for d in split_names(self.keys.matryoshka_dims)),
                 fit_periods=self.prepared.spec.periods.teacher_train,
             )
@@ -161,7 +184,13 @@ class TeacherRun:
                 seed=self.teacher.params["seed"],
                 device=self.model.device,
             )
-        self.compressor.step(activation)
+        if self.keys.compressor in CONTROLS:
+            # The control learns the scale of its input, as every compressor does, and no weights.
+            with torch.no_grad():
+                self.compressor.autoencoder.train()
+                self.compressor.autoencoder.loss(activation)
+        else:
+            self.compressor.step(activation)
 
     def _fit_post_hoc(self, recorder: TapRecorder) -> None:
         self.model.eval()
@@ -189,90 +218,3 @@ class TeacherRun:
         split = "train" if period in self.prepared.spec.periods.teacher_train else "log"
         start, _ = self.view.rows(split)
         return self.loader(split, rows=(rows.start - start, rows.stop - start))
-
-
-def build_extraction(
-    teacher: Experiment, keys: LoopFMKeys, prepared: PreparedDataset, root: Path
-) -> ExtractionLog:
-    """Log every period that histories may use: one inference pass for logits and embeddings.
-
-    Finished periods of an interrupted pass are kept. Paper: arXiv:2605.29280, Sec. 3, stage 1.
-    """
-    run = TeacherRun(teacher, keys, prepared, root)
-    periods = list(prepared.spec.periods.log)
-    if keys.backfill:
-        periods = sorted({*periods, *prepared.spec.periods.teacher_train})
-    identity = {"compressor": run.compressor_fingerprint, "periods": periods}
-    folder = root / f"extraction-{fingerprint(identity)}"
-    with locked(folder):
-        if not (folder / MANIFEST_FILE).is_file():
-            run.ready()
-            logging.info("Extract periods %s with %s", periods, teacher.expid)
-            with TapRecorder(run.model, run.taps()) as recorder:
-                _write_calibration(folder, _embed(run, recorder, _last_training_period(prepared)))
-                parts = tuple(_period_part(folder, run, recorder, period) for period in periods)
-            manifest = ExtractionManifest(
-                dim=1 if run.logs_soft_label else keys.dim,
-                taps=list(split_names(keys.taps)),
-                teacher_fingerprint=run.teacher_fingerprint,
-                compressor_fingerprint=run.compressor_fingerprint,
-                teacher_train_periods=list(prepared.spec.periods.teacher_train),
-                logged_periods=periods,
-                parts=parts,
-            )
-            ExtractionLog.write_manifest(folder, manifest)
-    return ExtractionLog.open(folder)
-
-
-def _last_training_period(prepared: PreparedDataset) -> int:
-    return max(prepared.spec.periods.teacher_train)
-
-
-def extraction_provenance(log: ExtractionLog) -> dict[str, Any]:
-    """What an event store notes about where its codes come from; see ``store/schema.py``."""
-    manifest = log.manifest
-    return {
-        "teacher_fingerprint": manifest.teacher_fingerprint,
-        "teacher_train_periods": manifest.teacher_train_periods,
-        "compressor_fingerprint": manifest.compressor_fingerprint,
-        "compressor_fit_periods": manifest.teacher_train_periods,
-        "quantizer_fit_periods": [max(manifest.teacher_train_periods)],
-    }
-
-
-def _embed(run: TeacherRun, recorder: TapRecorder, period: int) -> Iterator[Any]:
-    batches = progress(run.batches_of_period(period), run.model, f"extract period {period}")
-    return extract(run.model, recorder, run.encode, batches)
-
-
-def _period_part(folder: Path, run: TeacherRun, recorder: TapRecorder, period: int) -> PartRecord:
-    """Log one period, or find it whole from an interrupted pass."""
-    name, meta = f"period-{period:04d}", {"compressor": run.compressor_fingerprint}
-    finished = ExtractionLog.finished_part(folder, name, meta)
-    if finished is not None:
-        return finished
-    parts = list(_embed(run, recorder, period))
-    return ExtractionLog.write_part(
-        folder,
-        name,
-        np.concatenate([part.event_id for part in parts]),
-        np.concatenate([part.embedding for part in parts]),
-        np.concatenate([part.logit for part in parts]),
-        meta,
-    )
-
-
-def _write_calibration(folder: Path, parts: Iterator[Any]) -> None:
-    """Embeddings of the teacher's last training period: what a quantiser may be fitted on."""
-    rows: list[np.ndarray] = []
-    for part in parts:
-        rows.append(part.embedding)
-        if sum(map(len, rows)) >= CALIBRATION_ROWS:
-            break
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / CALIBRATION_FILE, np.concatenate(rows), allow_pickle=False)
-
-
-def calibration_embedding(folder: Path) -> np.ndarray:
-    """(n, d) float32 embeddings for fitting a quantiser; none is from a logged period."""
-    return np.load(folder / CALIBRATION_FILE, allow_pickle=False)

@@ -60,10 +60,10 @@ def train_epochs(
 
 
 def progress(batches: Iterable[Any], model: Any, title: str) -> Iterable[Any]:
-    """FuxiCTR's bar on stdout, silent at ``verbose: 0``."""
+    """FuxiCTR's bar on stdout; none at ``verbose: 0`` or where nobody watches."""
     if model._verbose == 0:
         return batches
-    return tqdm(batches, desc=title, file=sys.stdout, leave=False)
+    return tqdm(batches, desc=title, file=sys.stdout, leave=False, disable=None)
 
 
 def predict(model: Any, batches: Iterable[Any], title: str = "evaluate") -> dict[str, np.ndarray]:

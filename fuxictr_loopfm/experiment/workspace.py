@@ -20,12 +20,12 @@ from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.keys import LoopFMKeys
-from fuxictr_loopfm.experiment.teacher import (
+from fuxictr_loopfm.experiment.extraction_pass import (
     build_extraction,
     calibration_embedding,
     extraction_provenance,
 )
+from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.fsio import fingerprint, locked
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
@@ -114,6 +114,21 @@ class Workspace:
         logit[self.extraction.event_id] = self.extraction.logit
         return logit
 
+    @cached_property
+    def teacher_embedding(self) -> np.ndarray:
+        """(N, d) float32 compressed embedding by event_id; NaN where nothing was logged."""
+        log = self.extraction
+        embedding = np.full((self.prepared.spec.rows, log.manifest.dim), np.nan, dtype=np.float32)
+        embedding[log.event_id] = log.embedding
+        return embedding
+
+    @property
+    def current_values(self) -> np.ndarray:
+        """(N, d) what ``loopfm_current`` reads; a soft label p is read as 2p - 1."""
+        if self.keys.current == "soft_label":
+            return np.tanh(self.teacher_logit / 2.0)[:, None]
+        return self.teacher_embedding
+
     def logged_rows(self) -> np.ndarray:
         """(E,) event ids that may enter a history: what the teacher logs, after the filter."""
         periods = self.prepared.spec.periods
@@ -194,11 +209,24 @@ class Workspace:
             "store": store.manifest.fingerprint,
             "spec": spec.to_dict(),
             "rows": [start, stop],
+            "control": self.keys.control,
         }
         path = self.artifact_root / "pointers" / f"{split}-{fingerprint(identity)}.h5"
         with locked(path):
             if not path.is_file():
                 keys = self.prepared.array(key)[start:stop]
+                if self.keys.control == "shuffled_users":
+                    keys = exchanged(keys)
                 times = self.prepared.timestamp[start:stop]
                 build_pointers(store, keys, times, spec).save(path)
         return Pointers.load(path, store=store.manifest, spec=spec, num_samples=stop - start)
+
+
+def exchanged(keys: np.ndarray) -> np.ndarray:
+    """(S,) keys with the distinct keys permuted: every sample reads another key's history.
+
+    The histories stay real and strictly earlier; only whose they are is wrong.
+    """
+    distinct, codes = np.unique(keys, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(distinct))
+    return distinct[order][codes]

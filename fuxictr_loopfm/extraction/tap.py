@@ -9,6 +9,7 @@ names. Modules are recognised by class name and structure, so any FuxiCTR model 
     all          every hidden layer
     soft_label   the predicted probability
     item_only    as emb, restricted to the item's fields
+    user_only    as emb, restricted to the user's fields (the entity-only comparator)
 
 Paper: arXiv:2605.29280, Table 5; reading after the activation is ours.
 """
@@ -16,7 +17,7 @@ Paper: arXiv:2605.29280, Table 5; reading after the activation is ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ DEEP = "deep"
 ALL = "all"
 SOFT_LABEL = "soft_label"
 ITEM_ONLY = "item_only"
+USER_ONLY = "user_only"
 HIDDEN = "hidden_"
 
 _MOST_PATHS_LISTED = 60
@@ -61,7 +63,10 @@ class Tap:
 
 
 def resolve_taps(
-    model: nn.Module, names: Sequence[str], item_fields: Sequence[str] = ()
+    model: nn.Module,
+    names: Sequence[str],
+    item_fields: Sequence[str] = (),
+    user_fields: Sequence[str] = (),
 ) -> list[Tap]:
     """Find the modules behind tap names.
 
@@ -69,9 +74,10 @@ def resolve_taps(
         model: the teacher.
         names: module paths or the names listed above, in the order of the concatenation.
         item_fields: the fields that ``item_only`` keeps.
+        user_fields: the fields that ``user_only`` keeps.
     Raises:
         ConfigError: nothing to read, an unknown name (the message lists what exists), the same
-            activation twice, or ``item_only`` without usable ``item_fields``.
+            activation twice, or ``item_only`` or ``user_only`` without usable fields.
     """
     if not names:
         raise ConfigError("taps: expected at least one name, found none")
@@ -83,7 +89,8 @@ def resolve_taps(
             taps += [Tap(f"{HIDDEN}{i}", path) for i, path in enumerate(hidden)]
             continue
         try:
-            taps.append(_resolve(model, name, hidden, item_fields))
+            entity_fields = {ITEM_ONLY: item_fields, USER_ONLY: user_fields}
+            taps.append(_resolve(model, name, hidden, entity_fields))
         except ConfigError as error:
             problems += error.problems
     for index, tap in enumerate(taps):
@@ -95,14 +102,16 @@ def resolve_taps(
     return taps
 
 
-def _resolve(model: nn.Module, name: str, hidden: Sequence[str], item_fields: Sequence[str]) -> Tap:
+def _resolve(
+    model: nn.Module, name: str, hidden: Sequence[str], entity_fields: Mapping[str, Sequence[str]]
+) -> Tap:
     embedding = embedding_path(model)
     if name == SOFT_LABEL:
         return Tap(name, "")
     if name == EMB and embedding is not None:
         return Tap(name, embedding)
-    if name == ITEM_ONLY and embedding is not None:
-        return Tap(name, embedding, _checked_fields(model, embedding, item_fields))
+    if name in entity_fields and embedding is not None:
+        return Tap(name, embedding, _checked_fields(model, embedding, name, entity_fields[name]))
     if name == DEEP and hidden:
         return Tap(name, hidden[-1])
     if name.startswith(HIDDEN) and name.removeprefix(HIDDEN) in map(str, range(len(hidden))):
@@ -114,7 +123,7 @@ def _resolve(model: nn.Module, name: str, hidden: Sequence[str], item_fields: Se
 
 def _unknown(model: nn.Module, name: str, hidden: Sequence[str], has_embedding: bool) -> str:
     names = [SOFT_LABEL]
-    names += [EMB, ITEM_ONLY] if has_embedding else []
+    names += [EMB, ITEM_ONLY, USER_ONLY] if has_embedding else []
     names += [f"{HIDDEN}{i}" for i in range(len(hidden))]
     names += [DEEP, ALL] if hidden else []
     tables = tuple(f"{path}." for path, _ in embedding_layers(model))
@@ -129,16 +138,16 @@ def _unknown(model: nn.Module, name: str, hidden: Sequence[str], has_embedding: 
     )
 
 
-def _checked_fields(model: nn.Module, path: str, fields: Sequence[str]) -> tuple[str, ...]:
+def _checked_fields(
+    model: nn.Module, path: str, name: str, fields: Sequence[str]
+) -> tuple[str, ...]:
     known = list(getattr(model.get_submodule(path), "embedding_layers", {}))
     if not fields:
-        raise ConfigError(
-            f"taps: {ITEM_ONLY} needs the item's fields; choose among {', '.join(known)}"
-        )
+        raise ConfigError(f"taps: {name} needs the fields to keep; choose among {', '.join(known)}")
     unknown = [field for field in fields if field not in known]
     if unknown:
         raise ConfigError(
-            f"taps: {ITEM_ONLY}: the teacher does not embed {', '.join(unknown)}; "
+            f"taps: {name}: the teacher does not embed {', '.join(unknown)}; "
             f"it embeds {', '.join(known)}"
         )
     return tuple(fields)

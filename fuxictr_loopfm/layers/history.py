@@ -77,6 +77,8 @@ class HistoryEncoder(nn.Module):
         id_dims: embedding width per raw id field of past events; may be empty.
         query_dim: width of the query; not used by encoders that ignore the target.
         encoder: name of the sequence encoder, see ``build_encoder``.
+        use_length: add a projection of log(1 + number of events) to the pooled vector (ours; by
+            itself the control that asks how much of a gain is activity alone).
         dim: token width.
         num_heads: heads of the attention encoders.
         num_layers: blocks of ``self_attention``.
@@ -99,6 +101,7 @@ class HistoryEncoder(nn.Module):
         id_dims: Mapping[str, int],
         query_dim: int,
         encoder: str,
+        use_length: bool = False,
         dim: int = 32,
         num_heads: int = 4,
         num_layers: int = 1,
@@ -106,10 +109,12 @@ class HistoryEncoder(nn.Module):
         max_len: int = 50,
     ) -> None:
         super().__init__()
-        if embedding_dim is None and not (use_label or use_log_age or id_dims):
+        if embedding_dim is None and not (use_label or use_log_age or id_dims or use_length):
             raise ConfigError(
-                "history: expected at least one of embedding, label, log_age and ids, found none."
+                "history: expected at least one of embedding, label, log_age, ids and length, "
+                "found none."
             )
+        self.dim = dim
         self.id_fields = tuple(id_dims)
         self.encoder = build_encoder(
             encoder,
@@ -125,6 +130,7 @@ class HistoryEncoder(nn.Module):
         if self.label_input is not None:
             nn.init.normal_(self.label_input.weight[1:], std=_LABEL_STD)
         self.age_input = nn.Linear(1, dim) if use_log_age else None
+        self.length_input = nn.Linear(1, self.output_dim) if use_length else None
         self.id_input = nn.Linear(sum(id_dims.values()), dim, bias=False) if id_dims else None
         if self.encoder.uses_query and query_dim < 1:
             raise ConfigError(
@@ -156,6 +162,9 @@ class HistoryEncoder(nn.Module):
         if self.query_input is not None:
             query = self.query_input(_given(query, "query"))
         pooled: Tensor = self.encoder(tokens, history.mask, query)
+        if self.length_input is not None:
+            length = history.mask.sum(dim=1, keepdim=True).to(tokens.dtype)
+            pooled = pooled + self.length_input(torch.log1p(length))
         return pooled
 
     def tokens(self, history: HistoryBatch, id_embeddings: Mapping[str, Tensor]) -> Tensor:
@@ -170,6 +179,8 @@ class HistoryEncoder(nn.Module):
         if self.id_input is not None:
             given = [_given(id_embeddings.get(name), f"ids[{name}]") for name in self.id_fields]
             parts.append(self.id_input(torch.cat(given, dim=-1)))
+        if not parts:  # a history of which only the length is read
+            return torch.zeros(*history.mask.shape, self.dim, device=history.mask.device)
         return zero_padding(sum(parts[1:], start=parts[0]), history.mask)
 
 

@@ -44,6 +44,11 @@ def matching_rows(prepared: PreparedDataset, text: str) -> NDArray[np.bool_]:
             f"{list(_OPERATORS)}, for example 'label == 1', found {text!r}"
         )
     column, symbol, value = match.groups()
+    if column == prepared.spec.label:
+        raise ConfigError(
+            f"loopfm_event_filter: expected 'label' for the label column, found {column!r}; the "
+            "name label makes events wait for loopfm_label_delay_seconds"
+        )
     values = prepared.label if column == "label" else prepared.array(column)
     if values.dtype.kind in "iufb":
         try:

@@ -160,7 +160,7 @@ def test_unknown_names_are_all_reported_with_what_exists(teacher):
     assert len(caught.value.problems) == 2
     first, second = caught.value.problems
     assert "TinyTeacher has no 'hidden_2'" in first
-    assert "names: soft_label, emb, item_only, hidden_0, hidden_1, deep, all" in first
+    assert "names: soft_label, emb, item_only, user_only, hidden_0, hidden_1, deep, all" in first
     assert "attention_layers.0.attention_layer.mlp.0" in first
     assert "did you mean dnn.mlp.0?" in second
     assert "embedding_layer.embedding_layers" not in first
@@ -352,3 +352,14 @@ def test_tensor_valued_embedding_layers_are_flattened():
     with TapRecorder(model, [Tap("emb", "first")]) as recorder:
         model(torch.ones(1))
         assert recorder.read().tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+
+
+def test_user_only_reads_the_user_fields(teacher, make_batch):
+    batch = make_batch()
+    expected = read(teacher, ["item_only"], batch, ["user"])
+    recorded = TapRecorder(teacher, resolve_taps(teacher, ["user_only"], (), ["user"]))
+    with recorded:
+        teacher(batch)
+        torch.testing.assert_close(recorded.read(), expected)
+    with pytest.raises(ConfigError, match="user_only needs the fields to keep"):
+        resolve_taps(teacher, ["user_only"], ["item"])

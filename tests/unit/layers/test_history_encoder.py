@@ -147,7 +147,9 @@ def test_attention_without_query_fields_is_refused() -> None:
 
 
 def test_history_without_inputs_is_refused() -> None:
-    with pytest.raises(ConfigError, match="at least one of embedding, label, log_age and ids"):
+    with pytest.raises(
+        ConfigError, match="at least one of embedding, label, log_age, ids and length"
+    ):
         encoder(embedding_dim=None, use_label=False, use_log_age=False, id_dims={})
 
 
@@ -157,3 +159,16 @@ def test_batch_moves_as_a_whole_and_knows_its_size() -> None:
     parts = [moved.mask, moved.embedding, moved.label, moved.log_age, moved.ids["item"]]
     assert [part.device.type for part in parts if part is not None] == ["meta"] * 5
     assert HistoryBatch(mask=MASK).to("meta").embedding is None
+
+
+def test_length_alone_tells_the_number_of_events_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    module = encoder(
+        embedding_dim=None, use_label=False, use_log_age=False, id_dims={}, use_length=True
+    )
+    one = HistoryBatch(mask=torch.tensor([[False, True], [True, True]]))
+    wider = HistoryBatch(mask=torch.tensor([[False, False, True], [False, True, True]]))
+    query = torch.zeros(2, 1).expand(2, module.query_input.in_features if module.query_input else 1)
+    pooled = module(one, {}, query)
+    torch.testing.assert_close(pooled, module(wider, {}, query))
+    assert not torch.equal(pooled[0], pooled[1])

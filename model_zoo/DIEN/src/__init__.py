@@ -1,0 +1,5 @@
+"""DIEN."""
+
+from .DIEN import DIEN
+
+__all__ = ["DIEN"]

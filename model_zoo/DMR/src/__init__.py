@@ -1,0 +1,5 @@
+"""DMR."""
+
+from .DMR import DMR
+
+__all__ = ["DMR"]

@@ -1,0 +1,5 @@
+"""FM."""
+
+from .FM import FM
+
+__all__ = ["FM"]

@@ -1,0 +1,5 @@
+"""FmFM."""
+
+from .FmFM import FmFM
+
+__all__ = ["FmFM"]

@@ -1,0 +1,201 @@
+"""Same seed, same bits; and nothing that happens later changes what was known before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Loop, new_loop
+from planted import TEACHER, TEACHER_DATASET, log_frame, write_log
+
+from fuxictr_loopfm.experiment.runner import Run, train_vertical
+from fuxictr_loopfm.experiment.teacher import CALIBRATION_FILE, COMPRESSOR_FILE, TeacherRun
+from fuxictr_loopfm.store.event_store import EventStore
+
+TEST_PERIOD = 6
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert list(first) == list(second)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def trained(loop: Loop, expid: str, **overrides: Any) -> Any:
+    run = Run(*loop.load(expid, **overrides))
+    train_vertical(run)
+    return run.model
+
+
+def artifact_bytes(loop: Loop) -> dict[str, bytes]:
+    """Everything that was built from the log, without locks and notes of time."""
+    files = [p for p in loop.artifacts.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    return {str(p.relative_to(loop.artifacts)): p.read_bytes() for p in files}
+
+
+def test_two_builds_from_nothing_are_equal_to_the_bit(
+    tmp_path: Path, loop: Loop, own_loop: Loop
+) -> None:
+    records = [one.run("kd_loopfm_label", seed=5) for one in (loop, own_loop)]
+    assert records[0].metrics == records[1].metrics
+    for name in ("data", "teacher", "store", "config", "code"):
+        assert records[0].fingerprints[name] == records[1].fingerprints[name]
+    first, second = artifact_bytes(loop), artifact_bytes(own_loop)
+    assert set(first) == set(second) and len(first) > 8
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.parametrize("expid", ["base", "raw_seq_label", "kd_loopfm"])
+def test_runs_of_one_seed_have_equal_weights(loop: Loop, expid: str) -> None:
+    first = weights(trained(loop, expid, seed=7))
+    torch.manual_seed(123)
+    np.random.seed(123)
+    assert_same_bits(first, weights(trained(loop, expid, seed=7)))
+    other = weights(trained(loop, expid, seed=8))
+    assert any(not torch.equal(value, other[name]) for name, value in first.items())
+
+
+def test_shuffled_epochs_are_reproducible_too(loop: Loop) -> None:
+    wanted = {"seed": 7, "shuffle": True, "epochs": 2}
+    first = weights(trained(loop, "loopfm", **wanted))
+    assert_same_bits(first, weights(trained(loop, "loopfm", **wanted)))
+    in_order = weights(trained(loop, "loopfm", **{**wanted, "shuffle": False}))
+    assert any(not torch.equal(value, in_order[name]) for name, value in first.items())
+
+
+def teacher_run(loop: Loop, root: Path, **overrides: Any) -> TeacherRun:
+    experiment, workspace = loop.load("loopfm", **overrides)
+    teacher = experiment.load_teacher()
+    assert teacher is not None
+    return TeacherRun(teacher, workspace.keys, workspace.prepared, root)
+
+
+def test_the_compressor_leaves_the_teacher_untouched(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_compressor = teacher_run(loop, tmp_path / "with").ready()
+    assert with_compressor.compressor is not None
+    wider = teacher_run(loop, tmp_path / "wide", loopfm_dim=9, loopfm_taps="emb+hidden_1").ready()
+    post_hoc = teacher_run(loop, tmp_path / "post", loopfm_compressor="post_hoc").ready()
+    monkeypatch.setattr(TeacherRun, "_compressor_step", lambda *_: None)
+    without = teacher_run(loop, tmp_path / "without").ready()
+    assert without.compressor is None
+    expected = weights(without.model)
+    for run in (with_compressor, wider, post_hoc):
+        assert_same_bits(weights(run.model), expected)
+        assert run.teacher_fingerprint == without.teacher_fingerprint
+    assert len({r.compressor_fingerprint for r in (with_compressor, wider, post_hoc)}) == 3
+
+
+def test_a_loaded_teacher_is_the_trained_one(loop: Loop, tmp_path: Path) -> None:
+    trained_run = teacher_run(loop, tmp_path).ready()
+    loaded = teacher_run(loop, tmp_path).ready()
+    assert_same_bits(weights(trained_run.model), weights(loaded.model))
+    activation = torch.randn(3, 16)
+    assert torch.equal(trained_run.encode(activation), loaded.encode(activation))
+
+
+def changed_from(frame: pd.DataFrame, row: int) -> pd.DataFrame:
+    """The log with another course of events from ``row`` on, new users and items among them."""
+    later = frame.index >= row
+    changed = frame.copy()
+    changed.loc[later, "click"] = 1 - frame.loc[later, "click"]
+    changed.loc[later, "item_id"] = "i" + (frame.index[later] % 50).astype(str)
+    changed.loc[later, "user_id"] = frame.loc[later, "user_id"].iloc[::-1].to_numpy()
+    changed.loc[later & (frame.index % 7 == 0), "user_id"] = "a newcomer"
+    changed.loc[later, "price"] = frame.loc[later, "price"] * 3
+    return changed
+
+
+def loop_of(folder: Path, frame: pd.DataFrame) -> Loop:
+    return new_loop(folder, write_log(folder / "prepared", frame))
+
+
+def histories(loop: Loop, split: str) -> list[dict[str, Any]]:
+    """What each sample of a split has seen: every column of every past event."""
+    from fuxictr_loopfm.experiment.histories import history_field, history_source
+
+    _, workspace = loop.load("loopfm", loopfm_history="embedding+label+log_age")
+    store = workspace.store("user_id")
+    field = history_field(workspace, "loopfm_history", store.manifest.dim)
+    source = history_source(workspace, field, store, "user_id", split)
+    start, stop = workspace.view.rows(split)
+    found = []
+    for event in range(start, stop):
+        batch = source.batch(np.array([event]))
+        assert batch.embedding is not None and batch.label is not None
+        assert batch.log_age is not None
+        row = store.src_row[source.pointers.end[event - start] - 1] if batch.mask.any() else -1
+        found.append(
+            {
+                "newest": int(row),
+                "embedding": batch.embedding.tolist(),
+                "label": batch.label.tolist(),
+                "log_age": batch.log_age.tolist(),
+            }
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def untouched(loop: Loop) -> dict[str, list[dict[str, Any]]]:
+    loop.run("loopfm")
+    return {split: histories(loop, split) for split in ("train", "test")}
+
+
+def test_the_test_period_changes_nothing_before_it(
+    loop: Loop, untouched: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    frame = log_frame()
+    first = int(np.argmax(frame["period"] == TEST_PERIOD))
+    other = loop_of(tmp_path, changed_from(frame, first))
+    other.run("loopfm")
+    assert histories(other, "train") == untouched["train"]
+    assert sum(len(sample["label"][0]) for sample in untouched["train"]) > 1000
+    assert histories(other, "test") != untouched["test"]
+    for kind, names in (("teacher", ["teacher.pt", COMPRESSOR_FILE]), ("extraction", None)):
+        (mine,), (theirs,) = loop.folders(kind), other.folders(kind)
+        for name in names or [CALIBRATION_FILE, "period-0003.h5", "period-0005.h5"]:
+            assert (mine / name).read_bytes() == (theirs / name).read_bytes(), name
+    for view in ("Planted_s1", TEACHER_DATASET):
+        vocabularies = [_vocabulary(one, view) for one in (loop, other)]
+        assert vocabularies[0] == vocabularies[1] and "item_id" in vocabularies[0]
+    assert _codec(loop) == _codec(other)
+
+
+def _vocabulary(loop: Loop, view: str) -> dict[str, Any]:
+    """Ids of every feature. The groups of gAUC are no feature: they name all users there are."""
+    import json
+
+    text = (loop.root / "data" / view / "feature_vocab.json").read_text()
+    return {name: ids for name, ids in json.loads(text).items() if name != "group_id"}
+
+
+def _codec(loop: Loop) -> Any:
+    (folder,) = [f for f in loop.folders("store") if EventStore.open(f).manifest.dim > 0]
+    return EventStore.open(folder).manifest.codec
+
+
+def test_any_later_row_changes_no_earlier_history(
+    untouched: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    frame = log_frame()
+    row = 1200
+    other = loop_of(tmp_path, changed_from(frame, row))
+    other.run("loopfm", loopfm_codec="int8")
+    time = frame["timestamp"].to_numpy()
+    first = 667
+    unchanged = int((time[first:1667] <= time[row]).sum())
+    assert 500 < unchanged < 600
+    found = histories(other, "train")
+    assert found[:unchanged] == untouched["train"][:unchanged]
+    assert found[unchanged:] != untouched["train"][unchanged:]
+    assert TEACHER == "teacher"

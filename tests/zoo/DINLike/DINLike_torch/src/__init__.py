@@ -1,0 +1,5 @@
+"""A stand-in model; see tests/zoo/README.md."""
+
+from .DINLike import DINLike
+
+__all__ = ["DINLike"]

@@ -1,0 +1,5 @@
+"""A stand-in model; see tests/zoo/README.md."""
+
+from .OwnTables import OwnTables
+
+__all__ = ["OwnTables"]
