@@ -121,4 +121,5 @@ def _tokens(texts: pa.Array) -> pa.Array:
 def _within(counts: np.ndarray) -> np.ndarray:
     """0, 1, .. count-1 for each count, one after the other."""
     total = int(counts.sum())
-    return np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    within: np.ndarray = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    return within

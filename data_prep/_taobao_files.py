@@ -54,8 +54,8 @@ class Vocabulary:
             texts = texts.dictionary_encode()
         codes = self._codes
         table = [codes.setdefault(word, len(codes)) for word in texts.dictionary.to_pylist()]
-        rows: np.ndarray = texts.indices.to_numpy()
-        return np.array(table, np.int32)[rows]
+        found: np.ndarray = np.array(table, np.int32)[texts.indices.to_numpy()]
+        return found
 
     @property
     def names(self) -> list[str]:

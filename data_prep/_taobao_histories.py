@@ -203,13 +203,14 @@ def _histories(
 
 def _tokens(codes: np.ndarray, name: str, behaviour: Behaviour) -> np.ndarray:
     """Fixed-length bytes (n,); the text of each distinct code is made once."""
-    width = _width(name, behaviour)
+    width, rows = _width(name, behaviour), codes
     if name == "btag":
-        return np.char.encode(np.array(behaviour.btags, np.str_), "utf-8").astype(width)[codes]
-    codes, distinct = pd.factorize(codes)
-    table = distinct.astype(width)
-    table[distinct == _ABSENT] = b""
-    return table[codes]
+        table = np.char.encode(np.array(behaviour.btags, np.str_), "utf-8").astype(width)
+    else:
+        rows, distinct = pd.factorize(codes)
+        table = np.where(distinct == _ABSENT, b"", distinct.astype(width))
+    tokens: np.ndarray = table[rows]
+    return tokens
 
 
 def _width(name: str, behaviour: Behaviour) -> np.dtype:

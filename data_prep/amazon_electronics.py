@@ -15,8 +15,8 @@ shuffled file, hardly ever).
 
 What orders a user's events is ``len(item_history)``, the event's position in the user's life. So
 the timestamp is the position (unit ``ordinal``), and a period is a range of positions: 7 chunks of
-nearly equally many rows of ``train.csv``, all rows of one position in one chunk; ``test.csv``, which
-holds each user's last event, is period 8, and its timestamps go on after the last position of
+nearly equally many rows of ``train.csv``, all rows of one position in one chunk; ``test.csv``,
+which holds each user's last event, is period 8, and its timestamps go on after the last position of
 ``train.csv`` so that it is later than everything. Distances between timestamps mean nothing: use
 neither ``log_age`` nor a window. Positions of different users are not simultaneous, and a user with
 few reviews has no event in the later periods but the test, so many histories of logged embeddings

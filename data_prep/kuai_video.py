@@ -152,12 +152,15 @@ def description(dataset_id: str, count: int, differing: list[str]) -> DatasetSpe
         item="item_id",
         time_unit="ordinal",
         columns=(Column("user_id"), Column("item_id")),
-        sequences=tuple(SequenceColumn(name, "item_id", HISTORY_LENGTH, both) for name in HISTORIES),
+        sequences=tuple(
+            SequenceColumn(name, "item_id", HISTORY_LENGTH, both) for name in HISTORIES
+        ),
         item_columns=("item_id",),
         periods=Periods.split(count, TEACHER_PERIODS),
         period_rule=f"chunks of equal size by timestamp over both files ({count} of {PERIODS}), "
         "ties together",
-        source=f"KuaiVideo_x1 (Kuaishou, China MM 2018; Li et al., MM 2019), {provenance(differing)}",
+        source="KuaiVideo_x1 (Kuaishou, China MM 2018; Li et al., MM 2019), "
+        + provenance(differing),
     )
 
 

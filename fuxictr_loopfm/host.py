@@ -135,6 +135,7 @@ class HistoryProjection(nn.Module):
         super().__init__()
         # A tuple keeps torch from registering the shared encoder under every layer.
         self._shared = (shared,)
+        self.is_read = False
         if owns_encoder:
             self.encoder = shared.encoder
         self.projection = nn.Linear(shared.encoder.output_dim, width, bias=False)
@@ -150,7 +151,14 @@ class HistoryProjection(nn.Module):
 
     def forward(self, history: HistoryBatch, inputs: Mapping[str, Tensor]) -> Tensor:
         """(B, width) field."""
-        return self.projection(self._shared[0].pooled(history, inputs))
+        field: Tensor = self.projection(self._shared[0].pooled(history, inputs))
+        if field.requires_grad and not self.is_read:
+            # Not the weight's gradient: an embedding regulariser gives that to unread fields too.
+            field.register_hook(self._mark_read)
+        return field
+
+    def _mark_read(self, _gradient: Tensor) -> None:
+        self.is_read = True
 
 
 def feature_width(feature_map: FeatureMap, name: str, table_width: int) -> int:
@@ -299,10 +307,10 @@ def check_histories_learn(model: nn.Module, shared: Mapping[str, SharedHistory])
     """After a first backward pass: refuse a model that never reads the field it was given.
 
     Raises:
-        ConfigError: no projection of a history received a gradient.
+        ConfigError: no gradient came back through any field of a history.
     """
     for name, history in shared.items():
-        if all(p.projection.weight.grad is None for p in history.projections):
+        if not any(projection.is_read for projection in history.projections):
             raise ConfigError(
                 f"model {type(model).__name__} builds the history field {name!r} but its forward "
                 "never uses it, so nothing would be learned from it. Models that pick their fields "

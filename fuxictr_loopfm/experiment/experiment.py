@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,4 +87,5 @@ class Experiment:
                 f"{folder}: {teacher.expid}: loopfm_view: expected 'teacher' for an expid named by "
                 f"loopfm_teacher, found {teacher.keys.view!r}"
             )
-        return teacher
+        # A vertical model's zoo is the last resort, so that it never changes which class is found.
+        return replace(teacher, zoos=tuple(dict.fromkeys((*teacher.zoos, *self.zoos))))

@@ -1,4 +1,4 @@
-"""Makes small files in the schema of the published AmazonElectronics_x1, with interests to be found.
+"""Makes small files in the schema of AmazonElectronics_x1, with interests to be found.
 
 Every user buys mostly from two of the categories. As in the published files: at least 5 reviews per
 user; a positive and a random negative for each review but the first, the last review's in
@@ -52,12 +52,10 @@ def rows_of(lives: list[list[int]], seed: int = 5) -> tuple[pd.DataFrame, pd.Dat
 
 
 def write(folder: Path, tables: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> Path:
-    """Write ``train.csv`` and ``test.csv`` into ``folder``, shuffled unless ``tables`` are given."""
+    """Write ``train.csv`` and ``test.csv``, shuffled unless ``tables`` are given."""
     folder.mkdir(parents=True, exist_ok=True)
     if tables is None:
-        train, test = (
-            table.sample(frac=1, random_state=1234) for table in rows_of(make_lives())
-        )
+        train, test = (table.sample(frac=1, random_state=1234) for table in rows_of(make_lives()))
     else:
         train, test = tables
     train.to_csv(folder / "train.csv", index=False)

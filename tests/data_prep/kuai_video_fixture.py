@@ -1,4 +1,4 @@
-"""Makes small files in the schema of the published KuaiVideo_x1, with interests to be found.
+"""Makes small files in the schema of KuaiVideo_x1, with interests to be found.
 
 Every user likes one of four genres and mostly watches videos of it. As in the published files:
 rows sorted by time, several impressions of one page share a timestamp, a history holds the *first*

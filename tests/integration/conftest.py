@@ -43,8 +43,9 @@ class Loop:
         return sorted(self.artifacts.glob(f"{kind}-*"))
 
 
-def new_loop(root: Path, prepared: PreparedDataset) -> Loop:
-    return Loop(root, write_configs(root / "configs", root, prepared.folder), prepared)
+def new_loop(root: Path, prepared: PreparedDataset, **teacher: Any) -> Loop:
+    config = write_configs(root / "configs", root, prepared.folder, **teacher)
+    return Loop(root, config, prepared)
 
 
 @pytest.fixture(scope="session")

@@ -132,19 +132,20 @@ LOOPFM: dict[str, Any] = {
 }
 
 
-def write_configs(folder: Path, root: Path, prepared: Path) -> Path:
+def write_configs(folder: Path, root: Path, prepared: Path, **teacher_params: Any) -> Path:
     """A configuration folder with a small teacher and one expid per method.
 
     Args:
         folder: where to write.
         root: holds ``data`` and ``checkpoints`` of the runs.
         prepared: the prepared data set.
+        teacher_params: what the teacher's expid has beyond the usual.
     """
     where = Location(str(root / "data"), str(prepared), None, None)
     spec = log_spec()
     shared = {**COMMON, **SMALL, "model_root": str(root / "checkpoints")}
     teacher = {"dataset_id": TEACHER_DATASET, "shuffle": True, "epochs": 4, "batch_size": 32}
-    sections: dict[str, Any] = {"Base": BASE, TEACHER: {**shared, **teacher}}
+    sections: dict[str, Any] = {"Base": BASE, TEACHER: {**shared, **teacher, **teacher_params}}
     for method, changes in METHODS.items():
         sections[method_slug(method)] = {**shared, "dataset_id": DATASET, **LOOPFM, **changes}
     datasets = {

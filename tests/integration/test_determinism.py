@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Loop, new_loop
-from planted import TEACHER, TEACHER_DATASET, log_frame, write_log
+from planted import DATASET, TEACHER_DATASET, log_frame, write_log
 
+from fuxictr_loopfm.data.history_source import HistorySource
+from fuxictr_loopfm.experiment.histories import Histories
 from fuxictr_loopfm.experiment.runner import Run, train_vertical
-from fuxictr_loopfm.experiment.teacher import CALIBRATION_FILE, COMPRESSOR_FILE, TeacherRun
+from fuxictr_loopfm.experiment.teacher import TeacherRun
 from fuxictr_loopfm.store.event_store import EventStore
 
 TEST_PERIOD = 6
+TEACHER_FILES = ("teacher.pt", "compressor.pt")
+EXTRACTION_FILES = ("calibration.npy", "period-0003.h5", "period-0004.h5", "period-0005.h5")
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -121,27 +126,17 @@ def loop_of(folder: Path, frame: pd.DataFrame) -> Loop:
 
 def histories(loop: Loop, split: str) -> list[dict[str, Any]]:
     """What each sample of a split has seen: every column of every past event."""
-    from fuxictr_loopfm.experiment.histories import history_field, history_source
-
     _, workspace = loop.load("loopfm", loopfm_history="embedding+label+log_age")
-    store = workspace.store("user_id")
-    field = history_field(workspace, "loopfm_history", store.manifest.dim)
-    source = history_source(workspace, field, store, "user_id", split)
+    source = Histories(workspace).sources(split)["loopfm_history"]
+    assert isinstance(source, HistorySource)
     start, stop = workspace.view.rows(split)
     found = []
     for event in range(start, stop):
         batch = source.batch(np.array([event]))
         assert batch.embedding is not None and batch.label is not None
         assert batch.log_age is not None
-        row = store.src_row[source.pointers.end[event - start] - 1] if batch.mask.any() else -1
-        found.append(
-            {
-                "newest": int(row),
-                "embedding": batch.embedding.tolist(),
-                "label": batch.label.tolist(),
-                "log_age": batch.log_age.tolist(),
-            }
-        )
+        kept = {"embedding": batch.embedding, "label": batch.label, "log_age": batch.log_age}
+        found.append({name: values[batch.mask].tolist() for name, values in kept.items()})
     return found
 
 
@@ -159,13 +154,13 @@ def test_the_test_period_changes_nothing_before_it(
     other = loop_of(tmp_path, changed_from(frame, first))
     other.run("loopfm")
     assert histories(other, "train") == untouched["train"]
-    assert sum(len(sample["label"][0]) for sample in untouched["train"]) > 1000
+    assert sum(len(sample["label"]) for sample in untouched["train"]) > 1000
     assert histories(other, "test") != untouched["test"]
-    for kind, names in (("teacher", ["teacher.pt", COMPRESSOR_FILE]), ("extraction", None)):
+    for kind, names in (("teacher", TEACHER_FILES), ("extraction", EXTRACTION_FILES)):
         (mine,), (theirs,) = loop.folders(kind), other.folders(kind)
-        for name in names or [CALIBRATION_FILE, "period-0003.h5", "period-0005.h5"]:
+        for name in names:
             assert (mine / name).read_bytes() == (theirs / name).read_bytes(), name
-    for view in ("Planted_s1", TEACHER_DATASET):
+    for view in (DATASET, TEACHER_DATASET):
         vocabularies = [_vocabulary(one, view) for one in (loop, other)]
         assert vocabularies[0] == vocabularies[1] and "item_id" in vocabularies[0]
     assert _codec(loop) == _codec(other)
@@ -173,14 +168,12 @@ def test_the_test_period_changes_nothing_before_it(
 
 def _vocabulary(loop: Loop, view: str) -> dict[str, Any]:
     """Ids of every feature. The groups of gAUC are no feature: they name all users there are."""
-    import json
-
     text = (loop.root / "data" / view / "feature_vocab.json").read_text()
     return {name: ids for name, ids in json.loads(text).items() if name != "group_id"}
 
 
 def _codec(loop: Loop) -> Any:
-    (folder,) = [f for f in loop.folders("store") if EventStore.open(f).manifest.dim > 0]
+    (folder,) = [f for f in loop.folders("store") if EventStore.open(f).manifest.row_bytes > 0]
     return EventStore.open(folder).manifest.codec
 
 
@@ -188,14 +181,12 @@ def test_any_later_row_changes_no_earlier_history(
     untouched: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     frame = log_frame()
-    row = 1200
-    other = loop_of(tmp_path, changed_from(frame, row))
-    other.run("loopfm", loopfm_codec="int8")
     time = frame["timestamp"].to_numpy()
-    first = 667
-    unchanged = int((time[first:1667] <= time[row]).sum())
-    assert 500 < unchanged < 600
+    row = 1_200 + int(np.argmax(time[1_200:] == time[1_199:-1]))
+    assert time[row] == time[row - 1], "the change begins at the very time of an earlier sample"
+    other = loop_of(tmp_path, changed_from(frame, row))
+    other.run("loopfm")
+    samples = row - 667
     found = histories(other, "train")
-    assert found[:unchanged] == untouched["train"][:unchanged]
-    assert found[unchanged:] != untouched["train"][unchanged:]
-    assert TEACHER == "teacher"
+    assert found[:samples] == untouched["train"][:samples]
+    assert found[samples:] != untouched["train"][samples:]

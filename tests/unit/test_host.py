@@ -248,12 +248,13 @@ def test_the_encoder_needs_a_layer_with_its_query_tables() -> None:
         host.build_model(WithoutItems, tiny_map([field()]), PARAMS, [field()])
 
 
-def test_a_model_that_never_reads_the_field_is_refused_after_its_first_step() -> None:
-    model = build("PickyModel", [field()])
+@pytest.mark.parametrize("regularizer", [0.1, None])
+def test_a_model_that_never_reads_the_field_is_refused(regularizer: float | None) -> None:
+    model = build("PickyModel", [field()], embedding_regularizer=regularizer)
     model.train_step(batch(model.feature_map))
     with pytest.raises(ConfigError, match="PickyModel builds .*'loopfm_history'.* never uses it"):
         host.check_histories_learn(model, model.loopfm_histories)
-    model = build("Flattened", [field()])
+    model = build("Flattened", [field()], embedding_regularizer=regularizer)
     model.train_step(batch(model.feature_map))
     host.check_histories_learn(model, model.loopfm_histories)
 

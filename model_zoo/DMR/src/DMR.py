@@ -117,13 +117,14 @@ class DMR(BaseModel):
         features = feature_map.features
         context = {name for names in field_groups(context_field) for name in names}
         behaviours = {name for names in field_groups(sequence_field) for name in names}
+        # A sequence that only describes behaviours is read here, not by the groups.
+        others = {
+            name: spec
+            for name, spec in features.items()
+            if name not in context - behaviours or spec["type"] != "sequence"
+        }
         self.groups = sequence_groups(
-            # A field that only describes behaviours is read here, not by the groups.
-            {name: spec for name, spec in features.items() if name not in context - behaviours},
-            embedding_dim,
-            target_field,
-            sequence_field,
-            neg_seq_field,
+            others, embedding_dim, target_field, sequence_field, neg_seq_field
         )
         self.contexts = context_groups(features, context_field, [g.max_len for g in self.groups])
         self._check_auxiliary_loss(enable_u2i_rel)
@@ -199,7 +200,7 @@ class DMR(BaseModel):
         sequence = zero_padding(concat_sequences(fields, group.sequence), mask)
         target = concat_fields(fields, group.target)
         names = self.contexts[index]
-        context = [zero_padding(concat_sequences(fields, names), mask)] if names else []
+        context = [concat_sequences(fields, names)] if names else []
         pooled, relevance = self.item_to_item[index](sequence, target, mask, context)
         parts = [pooled]
         if self.enable_i2i_rel:

@@ -1,0 +1,1 @@
+"""What a transfer is worth, computed from predictions alone: numpy in, numbers out."""

@@ -1,0 +1,218 @@
+"""How much of a foundation model's gain reaches the vertical model (the transfer ratio).
+
+A ratio compares two gains of normalised entropy (NE, log loss over the entropy of the click rate)
+on the same test rows: that of the vertical model over that of its teacher. Confidence intervals
+come from resampling users, because the rows of one user are not independent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fuxictr_loopfm.errors import DataError
+
+UPGRADE = "upgrade"
+INITIAL_LAUNCH = "initial launch"
+CONFIDENCE = 0.95
+_EPSILON = float(np.finfo(np.float64).eps)
+_CHUNK_ENTRIES = 1 << 23
+
+
+class Estimate(NamedTuple):
+    """A value on all rows and its 95% percentile interval over resampled users."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class TransferRatio:
+    """A transfer ratio and the two gains it is made of.
+
+    Attributes:
+        kind: ``upgrade`` or ``initial launch``; numbers of the two kinds are not comparable.
+        dNE_FM: the teachers' gain, NE(FM1) - NE(FM2); positive if the second is better.
+        dNE_VM: the vertical models' gain.
+        ratio: dNE_VM / dNE_FM.
+        users, rows: what was evaluated.
+        n_boot: resamples behind the intervals.
+    """
+
+    kind: str
+    dNE_FM: Estimate
+    dNE_VM: Estimate
+    ratio: Estimate
+    users: int
+    rows: int
+    n_boot: int
+
+
+def transfer_ratio(
+    y: ArrayLike,
+    p_fm1: ArrayLike,
+    p_fm2: ArrayLike,
+    p_vm1: ArrayLike,
+    p_vm2: ArrayLike,
+    user: ArrayLike,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> TransferRatio:
+    """The ratio of an upgrade of the teacher from FM1 to FM2.
+
+    Paper: arXiv:2605.29280, Eq. (5). The intervals are ours: a paired bootstrap over users. The
+    entropy that turns log loss into NE is that of all rows, in the resamples too, where it would
+    only change the unit.
+
+    Args:
+        y: (N,) labels, 0 or 1.
+        p_fm1, p_fm2: (N,) predictions of the old and the new teacher, or (S, N) with S seeds, whose
+            losses are averaged row by row.
+        p_vm1, p_vm2: the same of the vertical model fed by the old and by the new teacher.
+        user: (N,) integers or texts.
+        n_boot: number of resamples.
+        seed: of the resampling.
+
+    Raises:
+        DataError: arrays that do not fit each other or hold anything but labels and probabilities,
+            fewer than 2 users, or teachers whose gain is not different from 0: its interval
+            contains 0, and a ratio to it would mean nothing.
+    """
+    return _estimate(UPGRADE, y, (p_fm1, p_fm2), (p_vm1, p_vm2), user, n_boot, seed)
+
+
+def initial_launch_ratio(
+    y: ArrayLike,
+    p_fm1: ArrayLike,
+    p_fm2: ArrayLike,
+    p_vm_without: ArrayLike,
+    p_vm2: ArrayLike,
+    user: ArrayLike,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> TransferRatio:
+    """The ratio where FM2 is launched together with the channel, which there was none of before.
+
+    Paper: arXiv:2605.29280, Eq. (7). It is no fraction of the teacher's gain: what the history
+    tells beyond the current features counts in its numerator, so it may well exceed 1.
+
+    Args:
+        p_vm_without: predictions of the vertical model without the channel; the other arguments
+            and the errors are those of ``transfer_ratio``.
+    """
+    return _estimate(INITIAL_LAUNCH, y, (p_fm1, p_fm2), (p_vm_without, p_vm2), user, n_boot, seed)
+
+
+def _estimate(
+    kind: str,
+    y: ArrayLike,
+    teachers: tuple[ArrayLike, ArrayLike],
+    verticals: tuple[ArrayLike, ArrayLike],
+    user: ArrayLike,
+    n_boot: int,
+    seed: int,
+) -> TransferRatio:
+    clicked = _labels(y)
+    fm_gain = _gain(clicked, teachers, ("p_fm1", "p_fm2"))
+    vm_gain = _gain(clicked, verticals, ("p_vm1", "p_vm2"))
+    codes = _user_codes(user, len(clicked))
+    if n_boot < 1:
+        raise DataError(f"n_boot: expected at least 1 resample, found {n_boot}")
+    users = int(codes.max()) + 1
+    rows = np.bincount(codes, minlength=users).astype(np.float64)
+    # Per user: rows, and both gains summed over these rows.
+    sums = np.stack(
+        [rows, *(np.bincount(codes, gain, minlength=users) for gain in (fm_gain, vm_gain))], axis=1
+    )
+    resampled = _resampled(sums, n_boot, np.random.default_rng(seed))
+    whole, unit = sums.sum(axis=0), _entropy(clicked)
+    fm = _interval(whole[1] / whole[0] / unit, resampled[:, 1] / resampled[:, 0] / unit)
+    vm = _interval(whole[2] / whole[0] / unit, resampled[:, 2] / resampled[:, 0] / unit)
+    if fm.low <= 0 <= fm.high:
+        raise DataError(
+            f"{kind} ratio: expected teachers that differ, found dNE_FM {fm.value:.5f} with the "
+            f"95% interval {fm.low:.5f} to {fm.high:.5f}, which contains 0; a ratio to it would "
+            "mean nothing: compare teachers with a clearer gain, or on more users"
+        )
+    ratio = _interval(whole[2] / whole[1], resampled[:, 2] / resampled[:, 1])
+    return TransferRatio(kind, fm, vm, ratio, users, len(clicked), n_boot)
+
+
+def _resampled(
+    sums: NDArray[np.float64], n_boot: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """(n_boot, columns) totals of resamples, in each of which U users are drawn with replacement.
+
+    Args:
+        sums: (U, columns) totals of each user.
+    """
+    users = len(sums)
+    size = max(1, _CHUNK_ENTRIES // users)
+    parts = []
+    for start in range(0, n_boot, size):
+        count = min(size, n_boot - start)
+        drawn = generator.integers(0, users, size=(count, users))
+        drawn += np.arange(count)[:, None] * users
+        weights = np.bincount(drawn.ravel(), minlength=count * users).reshape(count, users)
+        parts.append(weights @ sums)
+    return np.concatenate(parts)
+
+
+def _interval(value: float, resampled: NDArray[np.float64]) -> Estimate:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Estimate(float(value), float(low), float(high))
+
+
+def _labels(y: ArrayLike) -> NDArray[np.bool_]:
+    labels = np.asarray(y)
+    if labels.ndim != 1 or not len(labels):
+        raise DataError(f"y: expected labels of shape (N,), found shape {labels.shape}")
+    clicked = labels == 1
+    if not np.all(clicked | (labels == 0)):
+        raise DataError(f"y: expected only 0 and 1, found {np.unique(labels)[:5].tolist()}")
+    if clicked.all() or not clicked.any():
+        raise DataError(f"y: expected labels of both classes, found only {labels[0]}")
+    return clicked
+
+
+def _gain(
+    clicked: NDArray[np.bool_], pair: tuple[ArrayLike, ArrayLike], names: tuple[str, str]
+) -> NDArray[np.float64]:
+    """(N,) by how much the loss of the first model exceeds that of the second."""
+    first, second = (_losses(clicked, p, name) for p, name in zip(pair, names, strict=True))
+    return first - second
+
+
+def _losses(clicked: NDArray[np.bool_], p: ArrayLike, name: str) -> NDArray[np.float64]:
+    """(N,) binary cross-entropy in nats, averaged over the seeds."""
+    values = np.atleast_2d(np.asarray(p, dtype=np.float64))
+    if values.ndim != 2 or values.shape[1] != len(clicked) or not len(values):
+        raise DataError(
+            f"{name}: expected shape ({len(clicked)},) or (seeds, {len(clicked)}), found "
+            f"{np.shape(p)}"
+        )
+    if not np.all((values >= 0) & (values <= 1)):
+        raise DataError(f"{name}: expected probabilities in [0, 1]; apply the sigmoid first")
+    of_truth = np.where(clicked, values, 1 - values)
+    losses: NDArray[np.float64] = -np.log(np.clip(of_truth, _EPSILON, 1 - _EPSILON)).mean(axis=0)
+    return losses
+
+
+def _user_codes(user: ArrayLike, rows: int) -> NDArray[np.int64]:
+    users = np.asarray(user)
+    if users.shape != (rows,):
+        raise DataError(f"user: expected shape ({rows},), found {users.shape}")
+    codes = np.unique(users, return_inverse=True)[1].ravel()
+    if codes.max() == 0:
+        raise DataError("user: expected at least 2 users to resample, found 1")
+    return codes
+
+
+def _entropy(clicked: NDArray[np.bool_]) -> float:
+    rate = float(clicked.mean())
+    return -rate * float(np.log(rate)) - (1 - rate) * float(np.log1p(-rate))
