@@ -8,14 +8,14 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 
-# What `make benchmark` hands on; an empty variable leaves the command's own default.
+# What `make benchmark` and `make paper` hand on; an empty variable leaves the command's own default.
 BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MODELS)) \
 	$(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(OUT),--out "$(OUT)") $(if $(ZOO),--zoo "$(ZOO)") $(if $(GPU),--gpu $(GPU)) \
 	$(if $(DEV),--dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart benchmark test check lint clean dataset-given
+.PHONY: help quickstart benchmark paper test check lint clean dataset-given
 
 help: ## List the targets.
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ quickstart: $(READY) ## Close the loop on MovieLens-100K: 8 methods, 3 seeds, a 
 
 benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= OUT= ZOO= GPU= DEV=1]: a leaderboard.
 	@$(BIN)/loopfm benchmark --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS))
+
+paper: dataset-given $(READY) ## TABLE=<1..11> DATASET=<id> [DATA= MODELS= SEEDS= OUT= ZOO= GPU= DEV=1]: a table of the paper.
+	@$(BIN)/loopfm paper --table $(TABLE) --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS))
 
 test: $(READY) ## Run the whole test suite; ARGS="-k name" for a part of it.
 	@$(BIN)/python -m pytest $(ARGS)

@@ -93,7 +93,7 @@ def tied_chunks(time: np.ndarray, count: int) -> np.ndarray:
     nearest = above - 1
     if len(edges) > 1:
         nearest = above - (marks - edges[above - 1] <= edges[above] - marks)
-    nearest = np.clip(nearest, number, len(edges) - (count - 1) + number)
+    nearest = np.minimum(nearest, len(edges) - (count - 1) + number)
     starts = edges[np.maximum.accumulate(nearest - number) + number]
     return np.searchsorted(starts, np.arange(len(time)), side="right").astype(np.int32) + 1
 

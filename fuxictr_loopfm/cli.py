@@ -123,6 +123,32 @@ def _benchmark_command(options: argparse.Namespace) -> str:
     return " ".join([*parts, *(["DEV=1"] if options.dev else [])])
 
 
+def _paper(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.experiment.benchmark import log_to_file
+    from fuxictr_loopfm.experiment.layout import Checkout
+    from fuxictr_loopfm.experiment.paper import run_table
+    from fuxictr_loopfm.experiment.paper_render import write_table
+    from fuxictr_loopfm.experiment.paper_table import load_table
+    from fuxictr_loopfm.experiment.preparation import prepare
+
+    checkout = Checkout.find()
+    table = load_table(checkout.root / "benchmark_configs" / "paper", options.table)
+    out = options.out or Path("runs") / "paper" / options.dataset
+    log_to_file(out / "paper.log")
+    prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
+    records = run_table(
+        checkout,
+        prepared,
+        table,
+        options.seeds,
+        out,
+        options.gpu,
+        models=options.models,
+        zoo=options.zoo,
+    )
+    print(write_table(table, records, out))
+
+
 def _leaderboard(options: argparse.Namespace) -> None:
     from fuxictr_loopfm.experiment.leaderboard import summarise
     from fuxictr_loopfm.experiment.leaderboard_render import to_terminal, write_leaderboard
@@ -155,6 +181,18 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", help="default: all")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
     parser.add_argument("--out", type=Path, help="output folder (default runs/<dataset>)")
+    parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
+    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
+
+
+def _add_paper(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--table", type=int, required=True, help="number of the paper's table, 1-11"
+    )
+    _add_dataset(parser)
+    parser.add_argument("--models", nargs="+", help="other vertical models than the table's")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
+    parser.add_argument("--out", type=Path, help="output folder (default runs/paper/<dataset>)")
     parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
     parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
 
@@ -224,6 +262,12 @@ COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None], H
         "loopfm benchmark --dataset MovieLens100K_s1 --seeds 3",
         _add_benchmark,
         _benchmark,
+    ),
+    "paper": (
+        "Run a table of the LoopFM paper and print ours beside the paper's.",
+        "loopfm paper --table 2 --dataset MovieLens100K_s1 --seeds 3",
+        _add_paper,
+        _paper,
     ),
     "leaderboard": (
         "Make a leaderboard from run records.",

@@ -188,6 +188,7 @@ def _init_with_histories(
     _original_init(self, feature_map, embedding_dim, *args, **kw)
     if not _under_construction:
         return
+    _initialise_own_tables(self, feature_map)
     first_order = embedding_dim == 1 and not (self.use_pretrain and kw.get("use_sharing", True))
     for name, shared in _under_construction[-1].items():
         if not self.is_required(name):
@@ -198,6 +199,23 @@ def _init_with_histories(
         spec = feature_map.features[name]
         width = 1 if first_order else spec.get("embedding_dim", embedding_dim)
         self.feature_encoders[name] = HistoryProjection(shared, width, owns)
+
+
+def _initialise_own_tables(layer: FeatureEmbeddingDict, feature_map: FeatureMap) -> None:
+    """Give tables the host's initial scale that its ``init_weights`` passes over.
+
+    It skips every column with ``share_embedding``, also where ``use_sharing=False`` gave the column
+    a table of its own: the first-order weights of a sequence then start at N(0, 1), ten thousand
+    times too large, and are summed over the whole sequence.
+    """
+    for name, table in layer.embedding_layers.items():
+        shared_with = feature_map.features[name].get("share_embedding")
+        if shared_with is None or type(table) is not nn.Embedding:
+            continue
+        if shared_with in layer.embedding_layers and table is layer.embedding_layers[shared_with]:
+            continue
+        first = 0 if table.padding_idx is None else 1
+        layer.embedding_initializer(table.weight[first:])
 
 
 def _forward_with_histories(

@@ -126,6 +126,7 @@ class Benchmark:
     def _load(self, name: ModelName, config_dir: Path, expid: str, seed: int) -> Experiment:
         overrides: dict[str, Any] = {"seed": seed, "verbose": 0}
         overrides["model_root"] = str(self.plan.out / "checkpoints")
+        overrides["loopfm_prepared"] = str(self.prepared.folder.resolve())
         if self.plan.zoo is not None:
             overrides["loopfm_model_zoo"] = str(self.plan.zoo)
         return Experiment.load(
@@ -158,7 +159,8 @@ class Benchmark:
         if committed.is_dir():
             return committed
         folder = self.plan.out / "configs"
-        base = self.checkout.base_dir(name.model)
+        # Relative paths are followed through links, so they must start from where links lead.
+        base = self.checkout.base_dir(name.model).resolve()
         where = self._location(base)
         teacher = self._teacher_config(base, where, folder)
         skipped = (

@@ -1,10 +1,12 @@
-"""``loopfm verify``: checksums of a store, and its causality against the log."""
+"""What an artifact was made of, and ``loopfm verify``: checksums, and causality against the log."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from fuxictr_loopfm.errors import LoopFMError
+from fuxictr_loopfm.errors import LoopFMError, ProvenanceError
 from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring.verify import verify_store
@@ -31,3 +33,23 @@ def verify_folder(store: Path, prepared: Path | None) -> tuple[list[str], list[s
     if not problems:
         report.append(f"{prepared}: keys, times, labels and periods of every event agree")
     return report, problems
+
+
+def require_origin(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Refuse an artifact of another data set, teacher or compressor.
+
+    Args:
+        path: its manifest.
+        expected, found: fingerprints and settings by key.
+    Raises:
+        ProvenanceError: names every key that differs.
+    """
+    problems = [
+        f"{path}: {name}: expected {value}, found {found.get(name)}"
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
+    if problems:
+        raise ProvenanceError(
+            "\n".join(problems) + f"\nIt belongs to other data; delete {path.parent} to rebuild it."
+        )

@@ -11,6 +11,10 @@ from fuxictr_loopfm.experiment.config import load_params
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
 
 
+REQUIRED = ("model", "model_root", "data_root", "feature_cols", "label_col", "batch_size")
+WHOLE_NUMBERS = ("batch_size", "embedding_dim", "epochs", "seed")
+
+
 @dataclass(frozen=True)
 class Experiment:
     """FuxiCTR params and ``loopfm_*`` keys of one expid.
@@ -55,9 +59,18 @@ class Experiment:
         params = load_params(config_dir, expid, base_dir)
         params.update(overrides or {}, gpu=gpu)
         keys = LoopFMKeys.from_params(params, f"{config_dir}: {expid}")
-        for name in ("model", "model_root", "data_root", "feature_cols", "label_col", "batch_size"):
-            if name not in params:
-                raise ConfigError(f"{config_dir}: {expid}: expected a key {name}, found none")
+        problems = [
+            f"{config_dir}: {expid}: expected a key {name}, found none"
+            for name in REQUIRED
+            if params.get(name) is None
+        ]
+        problems += [
+            f"{config_dir}: {expid}: {name}: expected a whole number, found {params[name]!r}"
+            for name in WHOLE_NUMBERS
+            if not isinstance(params.get(name, 0), int)
+        ]
+        if problems:
+            raise ConfigError(problems)
         zoos = [Path(keys.model_zoo)] if keys.model_zoo else []
         return cls(params, keys, (*zoos, Path(zoo)), Path(base_dir), Path(config_dir))
 

@@ -53,7 +53,8 @@ def export_histories(workspace: Workspace, out: Path, splits: Sequence[str]) -> 
 
 
 def _width(workspace: Workspace, name: str, key: str) -> int:
-    return workspace.keys.max_len * workspace.store(key).manifest.dim
+    field = history_field(workspace, name, workspace.store(key).manifest.dim)
+    return workspace.keys.max_len * field.embedding_dim
 
 
 def _export_split(workspace: Workspace, out: Path, split: str) -> list[Path]:

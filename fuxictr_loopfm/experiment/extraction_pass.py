@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.experiment.checks import require_origin
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
 from fuxictr_loopfm.experiment.teacher import TeacherRun
@@ -54,6 +57,13 @@ def build_extraction(
                 parts=parts,
             )
             ExtractionLog.write_manifest(folder, manifest)
+    expected = {
+        "teacher_fingerprint": run.teacher_fingerprint,
+        "compressor_fingerprint": run.compressor_fingerprint,
+        "logged_periods": periods,
+    }
+    found = asdict(ExtractionLog.read_manifest(folder))
+    require_origin(folder / MANIFEST_FILE, expected, found)
     return ExtractionLog.open(folder)
 
 
@@ -131,5 +141,16 @@ def _write_calibration(folder: Path, parts: Iterator[Any]) -> None:
 
 
 def calibration_embedding(folder: Path) -> np.ndarray:
-    """(n, d) float32 embeddings for fitting a quantiser; none is from a logged period."""
-    return np.load(folder / CALIBRATION_FILE, allow_pickle=False)
+    """(n, d) float32 embeddings for fitting a quantiser; none is from a logged period.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    path = folder / CALIBRATION_FILE
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path}: expected embeddings to fit the codec on, found a damaged file ({error}). "
+            f"Delete {folder} to log again."
+        ) from error

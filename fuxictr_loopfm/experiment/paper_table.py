@@ -14,7 +14,6 @@ from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.config import read_yaml
 from fuxictr_loopfm.experiment.configs import ModelName
 
-FOLDER = "paper"
 # Protocols by the names that run records give them.
 PROTOCOLS = {"stream": False, "stream, early stopping": True}
 RATIO_KINDS = (UPGRADE, INITIAL_LAUNCH)
@@ -167,13 +166,10 @@ class PaperTable:
         return {"loopfm_validation": PROTOCOLS[self.protocol], **history, **row.set}
 
     def verticals(self, models: Sequence[str] | None) -> list[Vertical]:
-        """The vertical models to run.
+        """The vertical models to run: the table's, or those of ``models``.
 
-        Args:
-            models: names of the table's own, model classes (all of the table's variants of it), or
-                others such as ``DeepFM:small``; None or nothing means the table's.
-        Raises:
-            ConfigError: an unknown size.
+        Those are names of the table's own, model classes (all variants that the table has of one),
+        or others such as ``DeepFM:small``; an unknown size raises ConfigError.
         """
         chosen: dict[str, Vertical] = {}
         for name in models or [vertical.name for vertical in self.vertical_models]:
@@ -247,9 +243,7 @@ def _built(
             problems.append(f"{where}: expected a mapping, found {value!r}")
             continue
         name = f"{where}: {value['name']}" if "name" in value else where
-        wrong = [
-            f"{name}: {key}: unknown, expected {sorted(known)}" for key in value.keys() - known
-        ]
+        wrong = [f"{name}: {key}: unknown, known: {sorted(known)}" for key in value.keys() - known]
         wrong += [f"{name}: {key}: missing" for key in sorted(needed - value.keys())]
         problems += wrong
         if not wrong:
@@ -271,6 +265,8 @@ def _problems(table: PaperTable) -> Iterator[str]:
     for pair in table.transfer_ratio:
         if pair.kind not in RATIO_KINDS:
             yield f"{pair.name}: kind: expected one of {list(RATIO_KINDS)}, found {pair.kind!r}"
+        if pair.kind == INITIAL_LAUNCH and not pair.start_teacher:
+            yield f"{pair.name}: start_teacher: expected the row whose teacher is FM1, found none"
         for name in filter(None, (pair.start, pair.end, pair.start_teacher)):
             if name not in names:
                 yield f"{pair.name}: expected the name of a row, found {name!r}"

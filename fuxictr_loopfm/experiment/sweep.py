@@ -39,21 +39,7 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
     config = config.resolve()
     if any(" " in str(path) for path in (config, zoo)):
         raise ConfigError(f"{config}: FuxiCTR's autotuner cannot handle blanks in paths")
-    folder = config
-    if config.is_file():
-        tuner = read_yaml(config)
-        missing = [key for key in ("tuner_space", "base_expid") if key not in tuner]
-        if missing:
-            raise ConfigError(f"{config}: expected keys {missing}, found {sorted(tuner)}")
-        previous = Path.cwd()
-        # enumerate_params resolves base_config from the current folder; run from the file's own.
-        os.chdir(config.parent)
-        try:
-            folder = Path(enumerate_params(str(config)))
-        except RuntimeError as error:
-            raise ConfigError(f"{config}: {error}") from error
-        finally:
-            os.chdir(previous)
+    folder = _enumerated(config) if config.is_file() else config
     wanted = [e for e in load_experiment_ids(str(folder)) if tag is None or tag in e]
     if not wanted:
         raise ConfigError(f"--tag {tag}: expected part of an expid in {folder}, found no match")
@@ -70,3 +56,24 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
     write_leaderboard(records, results)
     print(to_terminal(summarise(records)))
     return records
+
+
+def _enumerated(config: Path) -> Path:
+    """The folder of configurations that FuxiCTR makes of a tuner file."""
+    tuner = read_yaml(config)
+    missing = [key for key in ("tuner_space", "base_expid") if key not in tuner]
+    if missing:
+        raise ConfigError(f"{config}: expected keys {missing}, found {sorted(tuner)}")
+    if not isinstance(tuner["tuner_space"], dict):
+        found = type(tuner["tuner_space"]).__name__
+        raise ConfigError(f"{config}: tuner_space: expected a mapping, found {found}")
+    previous = Path.cwd()
+    # enumerate_params resolves base_config from the current folder; run from the file's own.
+    os.chdir(config.parent)
+    try:
+        return Path(enumerate_params(str(config)))
+    except (RuntimeError, AssertionError, AttributeError, KeyError, TypeError) as error:
+        # The host checks little of its input, and by assert.
+        raise ConfigError(f"{config}: {type(error).__name__}: {error}") from error
+    finally:
+        os.chdir(previous)

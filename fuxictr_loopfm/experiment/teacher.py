@@ -18,7 +18,7 @@ from torch import Tensor
 from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.data.encode import EncodedView, build_view
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, ProvenanceError
 from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
@@ -126,8 +126,14 @@ class TeacherRun:
         self._load()
 
     def _load(self) -> None:
-        state = torch.load(self.folder / "teacher.pt", map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state)
+        path = self.folder / "teacher.pt"
+        try:
+            self.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch raises half a dozen types for damaged files
+            raise ProvenanceError(
+                f"{path}: expected the teacher's weights, found a damaged or foreign file "
+                f"({error}). Delete {self.folder} to train it again."
+            ) from error
         if (self.folder / COMPRESSOR_FILE).is_file():
             self.compressor = CoTrainer.load(
                 self.folder / COMPRESSOR_FILE, device=self.model.device

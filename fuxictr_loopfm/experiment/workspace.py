@@ -19,6 +19,7 @@ from fuxictr_loopfm.compression.quantizer import build_codec
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.experiment.checks import require_origin
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.extraction_pass import (
     build_extraction,
@@ -136,7 +137,13 @@ class Workspace:
         rows = np.flatnonzero(np.isin(self.prepared.period, sorted(logged)))
         if self.keys.event_filter is None:
             return rows
-        return rows[matching_rows(self.prepared, self.keys.event_filter)[rows]]
+        rows = rows[matching_rows(self.prepared, self.keys.event_filter)[rows]]
+        if not len(rows):
+            raise ConfigError(
+                f"{self.params['model_id']}: loopfm_event_filter: expected a filter that some "
+                f"logged event passes, found {self.keys.event_filter!r}, which none does"
+            )
+        return rows
 
     def store(self, key: str) -> EventStore:
         """Events sorted by ``key`` and time; with codes only if the history reads embeddings."""
@@ -154,7 +161,21 @@ class Workspace:
         with locked(folder):
             if not (folder / "manifest.json").is_file():
                 self._build_store(folder, key, with_codes)
-        return EventStore.open(folder)
+        store = EventStore.open(folder)
+        self._require_own(store, with_codes)
+        return store
+
+    def _require_own(self, store: EventStore, with_codes: bool) -> None:
+        """The folder's name should say it all, but folders can be copied."""
+        expected = {
+            "dataset_fingerprint": self.prepared.fingerprint,
+            "compressor_fingerprint": self.extraction.manifest.compressor_fingerprint
+            if with_codes
+            else None,
+        }
+        manifest = store.manifest
+        found = {"dataset_fingerprint": manifest.dataset_fingerprint, **manifest.provenance}
+        require_origin(store.folder / "manifest.json", expected, found)
 
     def _build_store(self, folder: Path, key: str, with_codes: bool) -> None:
         logging.info("Structure the event store %s by %s", folder.name, key)

@@ -236,6 +236,7 @@ def _cell(column: str, row: int, value: object) -> tuple[pd.DataFrame, pd.DataFr
     ("tables", "message"),
     [
         (by_hand()[::-1], "expected each user's last event, found position 1 in data row 1, but"),
+        ((by_hand()[0], by_hand()[0].iloc[14:16]), "position 8 in data row 1, but user 0 is at 8"),
         ((by_hand()[0].iloc[:0], by_hand()[1]), "train.csv: expected at least one row"),
         (_cell("label", 3, 2), "train.csv: label': expected 0 or 1, found [2]"),
         (_cell("label", 3, "yes"), "train.csv: label: expected numbers, found 'yes' in data row 4"),

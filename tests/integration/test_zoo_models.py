@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,23 @@ def test_a_second_benchmark_finds_its_records(
     assert again == [records["Stacked", "base"], records["Stacked", "LoopFM"]]
     with pytest.raises(AssertionError, match="run again"):
         benchmark(checkout, planted_log, ["Stacked"], ["base"], seeds=2)
+
+
+def test_committed_configurations_run_on_the_data_that_is_given(
+    checkout: Checkout, planted_log: PreparedDataset, records: dict[tuple[str, str], RunRecord]
+) -> None:
+    """They name the place where the data set usually lies; DATA may name another."""
+    other = Checkout(checkout.root / "other" / "checkout")
+    (other.root / "data_prep").mkdir(parents=True)
+    other.zoo.mkdir()
+    shutil.copytree(checkout.root / "runs" / "configs", other.configs("Planted_s1"))
+    for config in other.configs("Planted_s1").rglob("*.yaml"):
+        text = config.read_text().replace("runs/configs", "benchmark_configs/Planted_s1")
+        usual = "loopfm_prepared: ../../data/prepared/usual_place"
+        config.write_text(re.sub("loopfm_prepared: .*", usual, text))
+    (record,) = benchmark(other, planted_log, ["Stacked"], ["base"], out=other.root / "runs")
+    assert record.metrics == records["Stacked", "base"].metrics
+    assert not (other.root / "runs" / "configs").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,24 @@ def test_the_loader_hook_is_called_with_what_the_loader_expects(
 def test_models_swallow_unknown_keywords() -> None:
     """The reason why unknown ``loopfm_`` keys are refused elsewhere."""
     stand_in("Stacked")(tiny_map(), **PARAMS, loopfm_encodr="mean")
+
+
+def test_first_order_tables_of_shared_sequences_start_small() -> None:
+    """FuxiCTR leaves them at N(0, 1); if this host no longer does, the mend can go."""
+    feature_map = FeatureMap("tiny", "")
+    feature_map.default_emb_dim = 4
+    feature_map.features = OrderedDict(
+        item={"type": "categorical", "source": "", "vocab_size": 50, "padding_idx": 0},
+        past={
+            **{"type": "sequence", "source": "", "vocab_size": 50, "padding_idx": 0},
+            **{"share_embedding": "item", "max_len": 3},
+        },
+    )
+    plain = FeatureEmbeddingDict(feature_map, 1, use_pretrain=False, use_sharing=False)
+    assert plain.embedding_layers["past"].weight.std() > 0.5
+    with host.histories_for_model({}):
+        mended = FeatureEmbeddingDict(feature_map, 1, use_pretrain=False, use_sharing=False)
+        sharing = FeatureEmbeddingDict(feature_map, 4)
+    assert 0 < mended.embedding_layers["past"].weight.std() < 1e-3
+    assert not mended.embedding_layers["past"].weight[0].any()
+    assert sharing.embedding_layers["past"] is sharing.embedding_layers["item"]

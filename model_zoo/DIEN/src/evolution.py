@@ -124,7 +124,7 @@ class AttentionalGRU(nn.Module):
             candidate = torch.tanh(of_input[1] + reset * of_state[1])
             size = attention
             if self.gates == 3:
-                size = torch.sigmoid(of_input[2] + of_state[2])
+                size = attention * torch.sigmoid(of_input[2] + of_state[2])
             state = state + size * (candidate - state)
         return state
 

@@ -1,0 +1,157 @@
+"""The ``loopfm`` command: every stage by itself, and help with an example."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import Loop
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
+from planted import DEEPFM_ZOO
+
+from fuxictr_loopfm.cli import COMMANDS, build_parser, main
+from fuxictr_loopfm.experiment.export import export_histories
+from fuxictr_loopfm.experiment.histories import Histories
+from fuxictr_loopfm.experiment.layout import Checkout
+from fuxictr_loopfm.experiment.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+HISTORY = "loopfm_history"
+
+
+def expid(loop: Loop, name: str) -> list[str]:
+    return ["--config", str(loop.config), "--expid", name]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fuxictr_loopfm", command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert f"usage: loopfm {command}" in done.stdout
+    assert re.search(rf"example:\s+loopfm {command} \S", " ".join(done.stdout.split()))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_is_one_that_the_parser_takes(command: str) -> None:
+    example = COMMANDS[command][1].split()
+    assert example[:2] == ["loopfm", command]
+    build_parser().parse_args(example[1:])
+
+
+def test_the_stages_by_themselves(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["extract", *expid(loop, "loopfm_label")])
+    assert re.match(r"1333 events logged, dim 4: .*extraction-[0-9a-f]{16}", shown(capsys))
+    assert loop.folders("store") == []
+    main(["structure", *expid(loop, "loopfm_label")])
+    described = shown(capsys)
+    (store,) = loop.folders("store")
+    assert "1,333" in described or "1333" in described
+    main(["inspect", str(store)])
+    assert shown(capsys) == described
+    main(["inspect", str(loop.prepared.folder)])
+    assert "Planted_s1: 2,000 events, 100 users, 40 items" in shown(capsys)
+    main(["verify", str(store), "--prepared", str(loop.prepared.folder)])
+    report = shown(capsys)
+    assert "1333 events of 100 keys in 1 shard(s): checksums hold" in report
+    assert "keys, times, labels and periods of every event agree" in report
+    main(["verify", str(store)])
+    assert "not checked against the log" in shown(capsys)
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def exported(loop: Loop, out: Path, **overrides: Any) -> tuple[FeatureMap, Workspace]:
+    """The feature map that FuxiCTR reads of an export."""
+    _, workspace = loop.load("loopfm", **overrides)
+    export_histories(workspace, out, ["train", "test"])
+    feature_map = FeatureMap(workspace.params["dataset_id"], str(out))
+    feature_map.load(str(out / "feature_map.json"), workspace.params)
+    return feature_map, workspace
+
+
+@pytest.mark.parametrize("prefix", [None, 2])
+def test_fuxictrs_own_loader_reads_an_export(loop: Loop, tmp_path: Path, prefix: Any) -> None:
+    feature_map, workspace = exported(loop, tmp_path, loopfm_prefix_dim=prefix)
+    source = Histories(workspace).sources("test")[HISTORY]
+    start, stop = workspace.view.rows("test")
+    expected = source.batch(np.arange(start, stop)).embedding
+    width, dim = workspace.keys.max_len, prefix or 4
+    assert feature_map.features[HISTORY]["pretrain_dim"] == width * dim
+    loader = NpzDataLoader(feature_map, str(tmp_path / "test.npz"), batch_size=400, num_workers=0)
+    (batch,) = list(loader)
+    found = batch[HISTORY].reshape(stop - start, width, dim)
+    assert expected is not None and expected.shape[1] == width, "someone has a full history"
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6)
+    for name in ("user_id", "item_id", "event_id"):
+        assert batch[name].tolist() == workspace.view.column(name)[start:stop].tolist()
+    assert batch["item_his"].shape == (stop - start, 5)
+
+
+def test_both_export_formats_hold_the_same(
+    loop: Loop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "exported"
+    main(["export", *expid(loop, "loopfm"), "--out", str(out), "--split", "test"])
+    written = [Path(line).name for line in shown(capsys).split()]
+    assert written == ["test.npz", "test.parquet", "feature_map.json"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(written)
+    arrays, table = np.load(out / "test.npz"), pq.read_table(out / "test.parquet")
+    assert set(arrays.files) == set(table.column_names)
+    for name in table.column_names:
+        values = np.array(table.column(name).to_pylist())
+        np.testing.assert_array_equal(values, arrays[name])
+
+
+def test_export_without_embeddings_is_refused(
+    loop: Loop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", *expid(loop, "raw_seq"), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 1 and not (tmp_path / "out").exists()
+    assert "expected a history with the column embedding, found ids" in capsys.readouterr().err
+
+
+def test_benchmark_and_leaderboard(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout = Checkout(tmp_path / "checkout")
+    (checkout.root / "data_prep").mkdir(parents=True)
+    checkout.zoo.mkdir()
+    for name in ("DeepFM", "DMIN"):
+        (checkout.zoo / name).symlink_to(DEEPFM_ZOO / name)
+    monkeypatch.setattr(Checkout, "find", classmethod(lambda _: checkout))
+    out = tmp_path / "runs"
+    data = ["--dataset", "Planted_s1", "--data", str(loop.prepared.folder)]
+    methods = ["--methods", "base", "KD+LoopFM+label", "--seeds", "2"]
+    main(["benchmark", *data, "--models", "DeepFM:small", *methods, "--out", str(out)])
+    table = shown(capsys)
+    assert "KD+LoopFM+label" in table and "DeepFM:small" in table
+    written = {path.name for path in out.iterdir()}
+    assert written >= {"leaderboard.csv", "leaderboard.md", "leaderboard.html", "records"}
+    rows = (out / "leaderboard.csv").read_text().splitlines()
+    assert len(rows) == 3 and rows[0].startswith("dataset_id,model,method,encoder,seeds,AUC,")
+    command = json.loads(next((out / "records").rglob("*.json")).read_text())["command"]
+    assert command == (
+        'make benchmark DATASET=Planted_s1 DATA=<raw folder> MODELS="DeepFM:small" '
+        'METHODS="base KD+LoopFM+label" SEEDS=2'
+    )
+    main(["leaderboard", str(out / "records"), "--out", str(tmp_path / "again")])
+    assert shown(capsys).strip() in table
+    again = (tmp_path / "again" / "leaderboard.csv").read_text()
+    assert again == (out / "leaderboard.csv").read_text()

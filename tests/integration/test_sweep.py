@@ -1,0 +1,104 @@
+"""FuxiCTR's autotuner over ``loopfm_*`` keys: real processes, artifacts built once."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Loop
+
+from fuxictr_loopfm.errors import ConfigError, LoopFMError
+from fuxictr_loopfm.experiment.sweep import sweep
+
+ROOT = Path(__file__).parents[2]
+SPACE = {"loopfm_encoder": ["mean", "din"], "loopfm_max_len": [4, 8]}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tuner's processes inherit; ``sweep`` itself changes PATH."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+
+def write_tuner(path: Path, loop: Loop, space: dict[str, Any], **changes: Any) -> Path:
+    tuner = {"base_config": str(loop.config), "base_expid": "loopfm", "tuner_space": space}
+    space["loopfm_teacher_config"] = str(loop.config)
+    path.write_text(yaml.safe_dump({**tuner, **changes}), encoding="utf-8")
+    return path
+
+
+def stamps(folders: list[Path]) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for f in folders for p in f.rglob("*") if p.is_file()}
+
+
+@pytest.mark.slow
+def test_four_points_extract_nothing_again_and_give_four_rows(
+    loop: Loop, zoo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loop.run("loopfm")
+    kinds = ("teacher", "extraction", "store")
+    before = stamps([folder for kind in kinds for folder in loop.folders(kind)])
+    config = write_tuner(tmp_path / "tuner.yaml", loop, dict(SPACE))
+    records = sweep(config, [-1, -1], None, zoo)
+    points = {(r.config["loopfm_encoder"], r.config["loopfm_max_len"]) for r in records}
+    assert points == {("mean", 4), ("mean", 8), ("din", 4), ("din", 8)}
+    assert [len(loop.folders(kind)) for kind in kinds] == [1, 1, 1]
+    assert stamps([folder for kind in kinds for folder in loop.folders(kind)]) == before
+    with open(zoo / "records" / "tuner" / "leaderboard.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 4 and len({row["encoder"] for row in rows}) == 4
+    assert {row["method"] for row in rows} == {"LoopFM"}
+    assert len((zoo / "tuner.csv").read_text().splitlines()) == 4
+    assert "loopfm_max_len" in capfd.readouterr().out, "rows say what tells them apart"
+
+
+@pytest.mark.slow
+def test_points_that_fail_are_named(
+    loop: Loop, zoo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = write_tuner(tmp_path / "bad.yaml", loop, {"loopfm_codec": ["int3"]})
+    with pytest.raises(LoopFMError, match=r"1 of 1 experiments left no record: \['loopfm_001_"):
+        sweep(config, [-1], None, zoo)
+    shown = capfd.readouterr().err
+    assert "loopfm_codec: expected one of" in shown and "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "message"),
+    [
+        ({"loopfm_encodr": ["din"]}, {}, "loopfm_encodr"),
+        ({}, {"tuner_space": None}, "tuner_space: expected a mapping, found NoneType"),
+        ({}, {"base_expid": None}, "expid=None is not valid"),
+        ({}, {"base_expid": "nothing"}, "expid=nothing is not valid"),
+        ({}, {"base_config": "/nowhere"}, "nowhere"),
+    ],
+)
+def test_a_wrong_tuner_file_is_one_error(
+    loop: Loop, zoo: Path, tmp_path: Path, space: dict[str, Any], changes: Any, message: str
+) -> None:
+    config = write_tuner(tmp_path / "wrong.yaml", loop, dict(space), **changes)
+    with pytest.raises(ConfigError, match=rf"wrong\.yaml.*{message}"):
+        sweep(config, [-1], None, zoo)
+    assert not (zoo / "records").exists()
+
+
+def test_files_tags_and_paths_that_cannot_work_are_refused(
+    loop: Loop, zoo: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="nowhere.yaml: expected a tuner YAML or a folder"):
+        sweep(tmp_path / "nowhere.yaml", [-1], None, zoo)
+    (tmp_path / "half.yaml").write_text("base_expid: loopfm")
+    with pytest.raises(ConfigError, match=r"half\.yaml: expected keys \['tuner_space'\]"):
+        sweep(tmp_path / "half.yaml", [-1], None, zoo)
+    config = write_tuner(tmp_path / "tuner.yaml", loop, dict(SPACE))
+    with pytest.raises(ConfigError, match=r"--tag nothing: expected part of an expid"):
+        sweep(config, [-1], "nothing", zoo)
+    (tmp_path / "a b").mkdir()
+    config = write_tuner(tmp_path / "a b" / "tuner.yaml", loop, dict(SPACE))
+    with pytest.raises(ConfigError, match="cannot handle blanks in paths"):
+        sweep(config, [-1], None, zoo)
