@@ -97,7 +97,7 @@ class Benchmark:
                 for seed in range(FIRST_SEED, FIRST_SEED + self.plan.seeds):
                     bar.set_description(f"{expid} seed {seed}")
                     experiment = self._load(name, config_dir, expid, seed)
-                    record = self._finished(folder, experiment)
+                    record = self.finished(folder, experiment)
                     if record is None:
                         workspace = workspace or Workspace(experiment, experiment.load_teacher())
                         record, _, _ = run_vertical(
@@ -112,7 +112,7 @@ class Benchmark:
         for text in self.plan.models:
             name = ModelName.parse(text)
             find_model(name.model, self.zoos)
-            config_dir = self._config_dir(name)
+            config_dir = self.config_dir(name)
             prefix = name.prefix(self.prepared.spec.dataset_id)
             known = expids(config_dir)
             for method in self.plan.methods:
@@ -138,7 +138,7 @@ class Benchmark:
             overrides=overrides,
         )
 
-    def _finished(self, folder: Path, experiment: Experiment) -> RunRecord | None:
+    def finished(self, folder: Path, experiment: Experiment) -> RunRecord | None:
         """The record of this very run, if an earlier call made it."""
         path = folder / f"{experiment.expid}-seed{experiment.params['seed']}.json"
         if not path.is_file():
@@ -152,7 +152,7 @@ class Benchmark:
         same = all(record.fingerprints[name] == value for name, value in wanted.items())
         return record if same else None
 
-    def _config_dir(self, name: ModelName) -> Path:
+    def config_dir(self, name: ModelName) -> Path:
         """The committed configuration folder, else one written under the output folder."""
         dataset_id = self.prepared.spec.dataset_id
         committed = self.checkout.configs(dataset_id) / folder_name(name.model, dataset_id)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.config import load_params
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
-
 
 REQUIRED = ("model", "model_root", "data_root", "feature_cols", "label_col", "batch_size")
 WHOLE_NUMBERS = ("batch_size", "embedding_dim", "epochs", "seed")
@@ -71,6 +71,7 @@ class Experiment:
         ]
         if problems:
             raise ConfigError(problems)
+        ColumnPlan.from_params(params)
         zoos = [Path(keys.model_zoo)] if keys.model_zoo else []
         return cls(params, keys, (*zoos, Path(zoo)), Path(base_dir), Path(config_dir))
 

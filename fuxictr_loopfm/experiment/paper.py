@@ -75,7 +75,7 @@ def run_table(
     zoo: Path | None = None,
     command: str | None = None,
 ) -> list[RunRecord]:
-    """Run what has no record yet, and return the records of the table in its order.
+    """Run what has no record yet; returns the table's records in its order.
 
     All settings are checked before the first run.
 
@@ -100,16 +100,7 @@ def run_table(
     names = tuple(vertical.name for vertical in verticals)
     plan = BenchmarkPlan(names, (BASE,), seeds, out, zoo, gpu, command)
     setting = _Setting(table, Benchmark(checkout, prepared, plan), command)
-    entries = [entry for vertical in verticals for entry in _entries(setting, vertical)]
-    records = []
-    with tqdm(total=len(entries) * seeds, file=sys.stderr, unit="run") as bar:
-        for entry in entries:
-            workspace = Workspace(entry.experiment, entry.teacher)
-            for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-                bar.set_description(f"{entry.experiment.expid} seed {seed}")
-                records.append(_run(setting, entry, workspace, seed))
-                bar.update()
-    return records
+    return _run_all(setting, [e for vertical in verticals for e in _entries(setting, vertical)])
 
 
 def paper_command(
@@ -132,10 +123,23 @@ def predictions_path(folder: Path, record: RunRecord) -> Path:
     return folder / f"{Path(record.file_name).stem}.npz"
 
 
+def _run_all(setting: _Setting, entries: Sequence[_Entry]) -> list[RunRecord]:
+    seeds = range(FIRST_SEED, FIRST_SEED + setting.plan.seeds)
+    records = []
+    with tqdm(total=len(entries) * len(seeds), file=sys.stderr, unit="run") as bar:
+        for entry in entries:
+            workspace = Workspace(entry.experiment, entry.teacher)
+            for seed in seeds:
+                bar.set_description(f"{entry.experiment.expid} seed {seed}")
+                records.append(_run(setting, entry, workspace, seed))
+                bar.update()
+    return records
+
+
 def _run(setting: _Setting, entry: _Entry, workspace: Workspace, seed: int) -> RunRecord:
     experiment = replace(entry.experiment, params={**entry.experiment.params, "seed": seed})
     keep = bool(setting.table.transfer_ratio)
-    record = setting.benchmark._finished(setting.records, experiment)
+    record = setting.benchmark.finished(setting.records, experiment)
     if record is not None and (not keep or predictions_path(setting.records, record).is_file()):
         return record
     record, _, predictions = run_vertical(
@@ -174,7 +178,7 @@ def _entries(setting: _Setting, vertical: Vertical) -> Iterator[_Entry]:
     """The rows of one vertical model."""
     name = ModelName.parse(vertical.model)
     find_model(name.model, setting.benchmark.zoos)
-    config_dir = setting.benchmark._config_dir(name)
+    config_dir = setting.benchmark.config_dir(name)
     dataset_id = setting.benchmark.prepared.spec.dataset_id
     base = f"{name.prefix(dataset_id)}_{BASE}"
     if base not in expids(config_dir):

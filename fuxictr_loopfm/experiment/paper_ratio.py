@@ -58,7 +58,7 @@ class PairResult:
         """The texts under ``RATIO_HEADINGS``."""
         start = [self.model, self.pair.name, self.pair.kind]
         if self.ratio is None:
-            return [*start, "-", "-", f"refused: {self.refused}"]
+            return [*start, "-", "-", "refused"]
         gains = (_text(self.ratio.dNE_FM, "+.5f"), _text(self.ratio.dNE_VM, "+.5f"))
         return [*start, *gains, _text(self.ratio.ratio, ".3f")]
 
@@ -76,6 +76,18 @@ def pair_results(table: PaperTable, records: Sequence[RunRecord], folder: Path) 
         _result(model, pair, by_row, folder)
         for model, by_row in runs.items()
         for pair in table.transfer_ratio
+    ]
+
+
+def refusals(results: Sequence[PairResult]) -> list[str]:
+    """Every reason for which there is no ratio, once, with the pairs it holds for."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        if result.refused:
+            reasons.setdefault((result.model, result.refused), []).append(result.pair.name)
+    return [
+        f"Refused for {model} ({'; '.join(names)}): {reason}."
+        for (model, reason), names in reasons.items()
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from fuxictr_loopfm.experiment.paper_ratio import (
     RATIO_HEADINGS,
     PairResult,
     pair_results,
+    refusals,
 )
 from fuxictr_loopfm.experiment.paper_table import PaperTable, TableRow
 from fuxictr_loopfm.experiment.record import RunRecord
@@ -24,6 +26,7 @@ from fuxictr_loopfm.fsio import write_json, write_text
 
 HEADINGS = ("Row", "AUC", "dAUC", "p", "Logloss", "NE", "Paper AUC", "Paper dAUC", "Note")
 TEXT_COLUMNS = frozenset({"Row", "Note", "Model", "Pair", "Kind"})
+WIDTH = 100
 _COMPARED = "compared"
 
 
@@ -108,7 +111,7 @@ def to_markdown(
     if ratios:
         lines += ["", "## Transfer ratio", "", *_markdown_head(RATIO_HEADINGS)]
         lines += [_markdown_line(result.cells()) for result in ratios]
-        lines += ["", RATIO_EXPLANATION]
+        lines += ["", RATIO_EXPLANATION, *(f"\n{_escaped(text)}" for text in refusals(ratios))]
     return "\n".join([*lines, *(f"\n{note}" for note in table.notes), ""])
 
 
@@ -130,7 +133,9 @@ def to_terminal(
     if ratios:
         rows = [result.cells() for result in ratios]
         blocks.append(_aligned("Transfer ratio", RATIO_HEADINGS, rows))
-    return "\n\n".join([*blocks, _explanation(table)])
+    notes = [_explanation(table), *([RATIO_EXPLANATION] if ratios else [])]
+    notes += [*refusals(ratios), *table.notes]
+    return "\n\n".join([*blocks, *(textwrap.fill(note, WIDTH) for note in notes)])
 
 
 def _our_cells(

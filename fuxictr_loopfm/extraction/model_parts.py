@@ -55,8 +55,13 @@ def hidden_paths(model: nn.Module) -> list[str]:
 
 
 def _outside_attention(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """(path, module) of every trunk candidate that no attention module owns."""
-    if "attention" in type(module).__name__.lower():
+    """(path, module) of every trunk candidate that no attention module owns.
+
+    Attention is known by its class or by the name a model gave it: score networks are often plain
+    MLP blocks that are called ``attention``.
+    """
+    name = path.rpartition(".")[2]
+    if "attention" in type(module).__name__.lower() or "attention" in name.lower():
         return
     if _is_a(module, TRUNK_CLASS):
         yield path, module

@@ -21,6 +21,7 @@ from fuxictr_loopfm.experiment.record import read_records
 from fuxictr_loopfm.experiment.runner import run_vertical
 from fuxictr_loopfm.experiment.teacher import TeacherRun
 from fuxictr_loopfm.extraction.tap import TapRecorder
+from fuxictr_loopfm.store.extraction_log import ExtractionLog
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,51 @@ def test_what_exists_is_reused(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> N
     again = loop.run("kd_loopfm", seed=3)
     assert again.metrics == first.metrics and again.fingerprints == first.fingerprints
     assert loop.run("kd_loopfm", seed=3, loopfm_encoder="mean").metrics != first.metrics
+
+
+def test_an_interrupted_pass_goes_on_after_its_last_whole_period(
+    loop: Loop, own_loop: Loop, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_part = ExtractionLog.write_part
+
+    def stop_at_period_5(folder: Path, name: str, *rest: Any) -> Any:
+        if name == "period-0005":
+            raise KeyboardInterrupt
+        return write_part(folder, name, *rest)
+
+    monkeypatch.setattr(ExtractionLog, "write_part", staticmethod(stop_at_period_5))
+    with pytest.raises(SystemExit) as stopped:
+        scripted(own_loop.config, "loopfm", zoo)
+    assert stopped.value.code == 130
+    (folder,) = own_loop.folders("extraction")
+    parts = {path.name: path.stat().st_mtime_ns for path in folder.glob("period-*.h5")}
+    assert sorted(parts) == ["period-0003.h5", "period-0004.h5"]
+    assert not (folder / "manifest.json").exists() and own_loop.folders("store") == []
+    monkeypatch.undo()
+    monkeypatch.setattr(TeacherRun, "_train", None)
+    own_loop.run("loopfm")
+    assert {name: (folder / name).stat().st_mtime_ns for name in parts} == parts
+    loop.run("loopfm")
+    (uninterrupted,) = loop.folders("extraction")
+    for path in uninterrupted.glob("period-*.h5"):
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_an_interrupted_teacher_leaves_nothing(
+    own_loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def stop_at_step_30(*_: Any) -> None:
+        steps.append(0)
+        if len(steps) == 30:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TeacherRun, "_compressor_step", stop_at_step_30)
+    with pytest.raises(KeyboardInterrupt):
+        own_loop.run("loopfm")
+    left = [path for path in own_loop.artifacts.iterdir() if path.suffix != ".lock"]
+    assert left == []
 
 
 def test_training_with_early_stopping_never_sees_the_test_period(

@@ -411,7 +411,10 @@ def test_a_pair_without_a_ratio_says_why(tmp_path):
     keep(tmp_path, records[1], [0.6, 0.4] * 2, [0.5] * 4)
     same = pair_results(found, records, tmp_path)[0]
     assert "contains 0" in same.refused
-    assert "refused: " in to_markdown(found, records, [same])
+    twice = [same, replace(same, pair=replace(same.pair, name="again"))]
+    for text in (to_markdown(found, records, twice), to_terminal(found, records, twice)):
+        assert "Refused for DeepFM (up; again): upgrade ratio: expected" in text
+        assert text.count("contains 0") == 1
 
 
 # What rows change

@@ -363,3 +363,13 @@ def test_user_only_reads_the_user_fields(teacher, make_batch):
         torch.testing.assert_close(recorded.read(), expected)
     with pytest.raises(ConfigError, match="user_only needs the fields to keep"):
         resolve_taps(teacher, ["user_only"], ["item"])
+
+
+def test_a_plain_mlp_that_a_model_calls_attention_is_not_the_trunk():
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = MLP_Block(512, hidden_units=[256], output_dim=1)
+            self.dnn = MLP_Block(16, hidden_units=[8], output_dim=1)
+
+    assert [tap.path for tap in resolve_taps(Model(), ["hidden_0"])] == ["dnn.mlp.1"]
