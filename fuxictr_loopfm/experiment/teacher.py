@@ -28,6 +28,8 @@ from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
 from fuxictr_loopfm.fsio import atomic_dir, fingerprint, locked, write_json
 
 COMPRESSOR_FILE = "compressor.pt"
+# Raised when the same taps would read something else, so that older logs are not reused.
+EXTRACTION_VERSION = 2
 IGNORED_PARAMS = ("gpu", "verbose", "model_root", "data_root", "num_workers", "model_id")
 SOFT_LABEL = ("soft_label",)
 CONTROLS = ("untrained", "random_projection")
@@ -56,7 +58,7 @@ def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:
     ]
     if keys.compressor == "post_hoc":
         names.append("compressor_epochs")
-    return {name: getattr(keys, name) for name in names}
+    return {"extraction_version": EXTRACTION_VERSION} | {n: getattr(keys, n) for n in names}
 
 
 class TeacherRun:

@@ -14,6 +14,7 @@ from conftest import Loop, new_loop
 from planted import DATASET, TEACHER_DATASET, log_frame, write_log
 
 from fuxictr_loopfm.data.history_source import HistorySource
+from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.histories import Histories
 from fuxictr_loopfm.experiment.runner import Run, train_vertical
 from fuxictr_loopfm.experiment.teacher import TeacherRun
@@ -84,8 +85,10 @@ def teacher_run(loop: Loop, root: Path, **overrides: Any) -> TeacherRun:
 
 
 def test_the_compressor_leaves_the_teacher_untouched(
-    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    planted_log: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Dropout draws random numbers at every step, so a compressor that drew from them would show.
+    loop = new_loop(tmp_path / "dropout", planted_log, net_dropout=0.3)
     with_compressor = teacher_run(loop, tmp_path / "with").ready()
     assert with_compressor.compressor is not None
     wider = teacher_run(loop, tmp_path / "wide", loopfm_dim=9, loopfm_taps="emb+hidden_1").ready()

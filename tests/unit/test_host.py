@@ -130,6 +130,8 @@ def test_a_feature_may_have_a_width_of_its_own() -> None:
     model, _ = host.build_model(stand_in("Flattened"), feature_map, PARAMS, [field()])
     assert model.fc.in_features == 4 * WIDTH + 9 + 6
     assert model(batch(feature_map))["y_pred"].shape == (6, 1)
+    model, _ = host.build_model(stand_in("FieldAware"), feature_map, PARAMS, [field()])
+    assert [p.projection.out_features for p in projections(model)] == [1, 9, 9, 9, 9, 9]
 
 
 @pytest.mark.parametrize("name", FITTING)
@@ -194,14 +196,6 @@ def test_two_histories_are_two_fields() -> None:
     swapped.label = (3 - swapped.label) * swapped.mask
     assert model.feature_map.num_fields == 6
     assert not torch.equal(model(inputs)["y_pred"], before)
-
-
-def test_models_without_fields_are_built_as_ever() -> None:
-    torch.manual_seed(0)
-    expected = stand_in("Stacked")(tiny_map(), **PARAMS).state_dict()
-    found = build("Stacked").state_dict()
-    assert list(found) == list(expected)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 class LinearOnly(BaseModel):

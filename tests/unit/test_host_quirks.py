@@ -204,6 +204,14 @@ def test_the_loader_hook_is_called_with_what_the_loader_expects(
     assert "Train samples: total/3, blocks/1" in caplog.messages
 
 
+def test_models_without_fields_are_built_as_ever() -> None:
+    torch.manual_seed(0)
+    expected = stand_in("Stacked")(tiny_map(), **PARAMS).state_dict()
+    found = build("Stacked").state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_models_swallow_unknown_keywords() -> None:
     """The reason why unknown ``loopfm_`` keys are refused elsewhere."""
     stand_in("Stacked")(tiny_map(), **PARAMS, loopfm_encodr="mean")
