@@ -14,6 +14,7 @@ has a column of its own there; frozen tables do not count. FM on KuaiVideo, by h
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,12 @@ PARAMETERS = {
         "DMR": ("DMR_amazonelectronics_x1_002_bc859be0", 9_918_147),
         "DMIN": ("DMIN_amazonelectronics_x1_007_2401549e", 8_107_401),
     },
+}  # fmt: skip
+# Read by FuxiCTR's base model, feature map, loaders and training loop, or by the plugin itself.
+HOST_KEYS = {
+    "model", "dataset_id", "model_root", "data_root", "train_data", "valid_data", "test_data",
+    "num_workers", "verbose", "debug_mode", "group_id", "use_features", "feature_specs", "loss",
+    "metrics", "optimizer", "batch_size", "epochs", "shuffle", "seed",
 }  # fmt: skip
 ENTRIES = [
     pytest.param(dataset, model, expid, count, id=f"{model}-{dataset}")
@@ -170,6 +177,16 @@ def test_configuration_holds_one_expid_and_its_header_the_bars_facts(
     assert "BARS validates on the test file" in header
     params = load(dataset, model, expid).params
     assert params["valid_data"] == params["test_data"]
+
+
+@pytest.mark.parametrize(("dataset", "model", "expid", "count"), ENTRIES)
+def test_no_key_is_swallowed(dataset: str, model: str, expid: str, count: int) -> None:
+    """FuxiCTR's models take unknown keywords without a word, so a misspelt one would be lost."""
+    params = load(dataset, model, expid).params
+    model_class, _ = load_model_class(model, [ZOO])
+    known = {name for c in (model_class, BaseModel) for name in inspect.signature(c).parameters}
+    description = {"data_format", "feature_cols", "label_col", "min_categr_count"}
+    assert set(params) - known - HOST_KEYS - description == set()
 
 
 def test_every_committed_bars_configuration_is_counted() -> None:

@@ -42,13 +42,15 @@ DEEPFM_ZOO = Path(__file__).parents[2] / "model_zoo"
 
 
 def log_frame(seed: int = 7) -> pd.DataFrame:
-    """Rows in time order; about one in three shares its second with the row before."""
+    """Rows in time order; every fifth is a second impression of the same user and second."""
     random = np.random.default_rng(seed)
     interest = random.integers(0, GENRES, USERS)
     user = random.integers(0, USERS, EVENTS)
     item = random.integers(0, ITEMS, EVENTS)
+    pause = random.integers(0, 3, EVENTS) * 60
+    user[1::5], pause[1::5] = user[::5], 0
     wanted = interest[user] == item % GENRES
-    time = FIRST_SECOND + np.cumsum(random.integers(0, 3, EVENTS)) * 60
+    time = FIRST_SECOND + np.cumsum(pause)
     return pd.DataFrame(
         {
             "timestamp": time,

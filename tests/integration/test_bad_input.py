@@ -13,6 +13,7 @@ from conftest import Loop, new_loop
 from planted import DATASET, TEACHER_DATASET, log_frame, write_log
 
 from fuxictr_loopfm.cli import main
+from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment import run_expid
 
 Message = Callable[..., str]
@@ -36,6 +37,14 @@ def error_of(capsys: pytest.CaptureFixture[str], zoo: Path) -> Message:
         return message
 
     return run
+
+
+@pytest.fixture
+def mistaken(loop: Loop, tmp_path: Path) -> Loop:
+    """A configuration to spoil, on the artifacts of the module."""
+    config = tmp_path / "configs"
+    shutil.copytree(loop.config, config)
+    return Loop(loop.root, config, loop.prepared)
 
 
 def edit(loop: Loop, kind: str, section: str, **changes: Any) -> None:
@@ -74,10 +83,10 @@ def edit(loop: Loop, kind: str, section: str, **changes: Any) -> None:
     ],
 )
 def test_wrong_experiments(
-    own_loop: Loop, error_of: Message, changes: dict[str, Any], expected: str
+    mistaken: Loop, error_of: Message, changes: dict[str, Any], expected: str
 ) -> None:
-    edit(own_loop, "model_config", "loopfm", **changes)
-    assert expected in error_of(own_loop)
+    edit(mistaken, "model_config", "loopfm", **changes)
+    assert expected in error_of(mistaken)
 
 
 @pytest.mark.parametrize(
@@ -97,21 +106,21 @@ def test_wrong_experiments(
     ],
 )
 def test_wrong_data_set_entries(
-    own_loop: Loop, error_of: Message, dataset: str, changes: dict[str, Any], expected: str
+    mistaken: Loop, error_of: Message, dataset: str, changes: dict[str, Any], expected: str
 ) -> None:
-    edit(own_loop, "dataset_config", dataset, **changes)
-    assert expected in error_of(own_loop)
+    edit(mistaken, "dataset_config", dataset, **changes)
+    assert expected in error_of(mistaken)
 
 
-def test_a_column_that_only_the_teacher_may_see(own_loop: Loop, error_of: Message) -> None:
+def test_a_column_that_only_the_teacher_may_see(mistaken: Loop, error_of: Message) -> None:
     columns = [{"name": ["user_id", "segment"], "dtype": "str", "type": "categorical"}]
-    edit(own_loop, "dataset_config", DATASET, feature_cols=columns)
-    message = error_of(own_loop, "base")
+    edit(mistaken, "dataset_config", DATASET, feature_cols=columns)
+    message = error_of(mistaken, "base")
     assert "segment: the vertical view of " in message and "'user_id'" in message
-    edit(own_loop, "dataset_config", DATASET, feature_cols=columns[:1])
+    edit(mistaken, "dataset_config", DATASET, feature_cols=columns[:1])
     columns[0]["name"] = ["user_id"]
-    edit(own_loop, "dataset_config", DATASET, feature_cols=columns)
-    assert "expected a feature of type loopfm_sequence" in error_of(own_loop)
+    edit(mistaken, "dataset_config", DATASET, feature_cols=columns)
+    assert "expected a feature of type loopfm_sequence" in error_of(mistaken)
 
 
 def own_data(loop: Loop) -> Path:
@@ -151,10 +160,11 @@ def test_damaged_data_sets(
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, loop: Loop) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, planted_log: PreparedDataset) -> Path:
     """Finished artifacts of ``loopfm`` to break copies of."""
-    loop.run("loopfm")
-    return loop.root
+    finished = new_loop(tmp_path_factory.mktemp("built"), planted_log)
+    finished.run("loopfm")
+    return finished.root
 
 
 def with_artifacts(loop: Loop, built: Path) -> Loop:

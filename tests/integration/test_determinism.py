@@ -112,13 +112,17 @@ def test_a_loaded_teacher_is_the_trained_one(loop: Loop, tmp_path: Path) -> None
 
 
 def changed_from(frame: pd.DataFrame, row: int) -> pd.DataFrame:
-    """The log with another course of events from ``row`` on, new users and items among them."""
+    """The log with another course of events from ``row`` on, new users and items among them.
+
+    The user of ``row`` itself stays, so that a history that may see ties would see the change.
+    """
     later = frame.index >= row
     changed = frame.copy()
     changed.loc[later, "click"] = 1 - frame.loc[later, "click"]
     changed.loc[later, "item_id"] = "i" + (frame.index[later] % 50).astype(str)
     changed.loc[later, "user_id"] = frame.loc[later, "user_id"].iloc[::-1].to_numpy()
     changed.loc[later & (frame.index % 7 == 0), "user_id"] = "a newcomer"
+    changed.loc[row, "user_id"] = frame.loc[row, "user_id"]
     changed.loc[later, "price"] = frame.loc[later, "price"] * 3
     return changed
 
@@ -184,9 +188,9 @@ def test_any_later_row_changes_no_earlier_history(
     untouched: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     frame = log_frame()
-    time = frame["timestamp"].to_numpy()
-    row = 1_200 + int(np.argmax(time[1_200:] == time[1_199:-1]))
-    assert time[row] == time[row - 1], "the change begins at the very time of an earlier sample"
+    row = 1_201
+    before, after = (frame.loc[r, ["timestamp", "user_id"]].tolist() for r in (row - 1, row))
+    assert before == after, "the change begins at the very second of an earlier sample"
     other = loop_of(tmp_path, changed_from(frame, row))
     other.run("loopfm")
     samples = row - 667

@@ -92,7 +92,7 @@ class Subclass(FeatureEmbeddingDict):
 
 def test_the_regulariser_compares_exact_types_so_a_subclass_loses_it() -> None:
     model = build("DINLike", embedding_regularizer=1.0)
-    assert float(model.regularization_loss()) > 0
+    assert model.regularization_loss().item() > 0
     model.embedding_layer = Subclass(model.feature_map, WIDTH)
     assert model.regularization_loss() == 0
 
@@ -104,9 +104,9 @@ def test_the_regulariser_counts_a_parameter_of_two_layers_twice() -> None:
         nn.init.zeros_(parameter)
     nn.init.ones_(first.embedding_layers["hour"].weight)
     once = 4 * WIDTH
-    assert float(model.regularization_loss()) == pytest.approx(once)
+    assert model.regularization_loss().item() == pytest.approx(once)
     second.embedding_layers["hour"] = first.embedding_layers["hour"]
-    assert float(model.regularization_loss()) == pytest.approx(2 * once)
+    assert model.regularization_loss().item() == pytest.approx(2 * once)
 
 
 def test_fit_cannot_run_without_validation() -> None:
