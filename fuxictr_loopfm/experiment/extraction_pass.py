@@ -14,7 +14,8 @@ from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.checks import require_origin
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
+from fuxictr_loopfm.experiment.key_rules import split_names
+from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.experiment.teacher import TeacherRun
 from fuxictr_loopfm.experiment.trainer import progress
 from fuxictr_loopfm.extraction.extractor import extract

@@ -8,7 +8,8 @@ from fuxictr_loopfm.data.current_source import CurrentSource
 from fuxictr_loopfm.data.dataloader import BatchSource
 from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
+from fuxictr_loopfm.experiment.key_rules import split_names
+from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.experiment.workspace import Workspace
 from fuxictr_loopfm.store.event_store import EventStore
 

@@ -7,27 +7,14 @@ because FuxiCTR models swallow unknown keyword arguments without a word.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.experiment.key_rules import PREFIX, coerced, problems_of, split_names
 from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
 
-PREFIX = "loopfm_"
-HISTORY_COLUMNS = ("embedding", "label", "log_age", "ids", "length")
-CHOICES: dict[str, tuple[str, ...]] = {
-    "kd": ("none", "aux_head", "single_head", "aux_head_adapter", "privileged"),
-    "hint": ("none", "fitnets", "crd"),
-    "current": ("none", "embedding", "soft_label"),
-    "control": ("none", "shuffled_users"),
-    "checkpoint": ("fixed", "every_period"),
-    "encoder": ("mean", "sum", "din", "dmin", "self_attention"),
-    "compressor": ("co_train", "post_hoc", "untrained", "random_projection"),
-    "codec": ("f32", "f16", "int8", "int4_uniform", "int4_kmeans"),
-    "view": ("vertical", "teacher"),
-}
 KD_NAMES = {
     "aux_head": "KD",
     "single_head": "KD(single head)",
@@ -35,14 +22,6 @@ KD_NAMES = {
     "privileged": "PFD",
 }
 HINT_NAMES = {"fitnets": "FitNets", "crd": "CRD-InfoNCE"}
-AT_LEAST_ONE = (
-    *("dim", "max_len", "encoder_dim", "encoder_heads", "encoder_layers", "compressor_hidden"),
-    *("compressor_epochs", "num_shards", "threads"),
-)
-NOT_NEGATIVE = (
-    *("delay_seconds", "label_delay_seconds", "kd_weight", "kd_gradient_scale", "kd_label_scale"),
-    *("compressor_lr", "encoder_dropout", "hint_weight"),
-)
 
 
 @dataclass(frozen=True)
@@ -144,66 +123,16 @@ class LoopFMKeys:
                 hint = f"did you mean {near[0]}?" if near else f"known: {sorted(known)}"
                 problems.append(f"{where}: unknown key {full_name}; {hint}")
                 continue
-            problem, values[name] = _coerce(name, value, known[name].type)
+            problem, values[name] = coerced(name, value, known[name].type)
             if problem:
                 problems.append(f"{where}: {full_name}: {problem}")
         if problems:
             raise ConfigError(problems)
         keys = cls(**values)
-        problems = [f"{where}: {text}" for text in keys._problems()]
+        problems = [f"{where}: {text}" for text in problems_of(keys)]
         if problems:
             raise ConfigError(problems)
         return keys
-
-    def _problems(self) -> list[str]:
-        problems = self._range_problems()
-        if self.window_seconds is not None and self.window_seconds <= self.delay_seconds:
-            problems.append(
-                f"{PREFIX}window_seconds: expected more than {PREFIX}delay_seconds="
-                f"{self.delay_seconds}, found {self.window_seconds}"
-            )
-        for part in split_names(self.matryoshka_dims):
-            if not part.isdecimal() or not 1 <= int(part) <= self.dim:
-                problems.append(
-                    f"{PREFIX}matryoshka_dims: expected widths of 1 to {PREFIX}dim={self.dim} "
-                    f"joined by '+', found {part!r}"
-                )
-        if self.encoder_dim % max(self.encoder_heads, 1):
-            problems.append(
-                f"{PREFIX}encoder_dim: expected a multiple of {PREFIX}encoder_heads="
-                f"{self.encoder_heads}, found {self.encoder_dim}"
-            )
-        for column in self.columns:
-            if column not in HISTORY_COLUMNS:
-                problems.append(
-                    f"{PREFIX}history: expected columns among {list(HISTORY_COLUMNS)} joined by "
-                    f"'+', found {column!r}"
-                )
-        if self.needs_teacher and self.teacher is None:
-            problems.append(
-                f"{PREFIX}teacher: expected the expid of a foundation model, because "
-                f"{PREFIX}kd={self.kd} and {PREFIX}history={self.history}; found null"
-            )
-        return problems
-
-    def _range_problems(self) -> list[str]:
-        """Values outside the range of their own key."""
-        problems = []
-        for name, allowed in CHOICES.items():
-            found = getattr(self, name)
-            if found not in allowed:
-                problems.append(f"{PREFIX}{name}: expected one of {list(allowed)}, found {found!r}")
-        for name in AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(self, name)}")
-        for name in NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                problems.append(f"{PREFIX}{name}: expected 0 or more, found {getattr(self, name)}")
-        if self.encoder_dropout >= 1:
-            problems.append(
-                f"{PREFIX}encoder_dropout: expected less than 1, found {self.encoder_dropout}"
-            )
-        return problems
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -260,36 +189,6 @@ class LoopFMKeys:
             window=None if window is None else round(window * per_second),
             label_delay=round(self.label_delay_seconds * per_second),
         )
-
-
-def split_names(text: str | None) -> tuple[str, ...]:
-    """``"a+b"`` as ``("a", "b")``; null as ``()``. One string, because the tuner takes a list for
-    an axis of its grid."""
-    return tuple(part.strip() for part in text.split("+") if part.strip()) if text else ()
-
-
-def _coerce(name: str, value: Any, annotation: Any) -> tuple[str | None, Any]:
-    """(problem or None, value); whole floats pass for ints and ints for floats."""
-    kind, _, optional = str(annotation).partition(" | ")
-    if value is None:
-        return (None, None) if optional else (f"expected {kind}, found null", None)
-    if kind == "bool" or isinstance(value, bool):
-        good = kind == "bool" and isinstance(value, bool)
-        return (None if good else f"expected {kind}, found {value!r}"), value
-    if kind == "int" and isinstance(value, (int, float)) and float(value).is_integer():
-        return None, int(value)
-    if kind == "float" and isinstance(value, (int, float, str)):
-        # YAML 1.1 reads 1e-3 without a dot as a string.
-        try:
-            number = float(value)
-        except ValueError:
-            return f"expected a number, found {value!r}", value
-        return (
-            None if math.isfinite(number) else f"expected a finite number, found {value}"
-        ), number
-    if kind == "str" and isinstance(value, str):
-        return None, value
-    return f"expected {kind}, found {value!r}", value
 
 
 def default_values() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.events import DatasetSpec
 from fuxictr_loopfm.experiment.configs import HIDDEN_UNITS
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.keys import PREFIX
+from fuxictr_loopfm.experiment.key_rules import PREFIX
 from fuxictr_loopfm.experiment.model import source_identity
 from fuxictr_loopfm.experiment.paper_table import TableRow, Vertical
 from fuxictr_loopfm.experiment.reporting import identity_config

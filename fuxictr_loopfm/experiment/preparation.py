@@ -16,6 +16,8 @@ from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.layout import Checkout
 from fuxictr_loopfm.fsio import locked, sha256_file, write_json
 
+ERROR_LINE = re.compile(rb"(?:^|[\r\n])(error: )")
+
 
 def raw_identity(raw: Path | None, script: Path, options: list[str]) -> dict[str, Any]:
     """What the prepared data depend on: script, options, and the raw files' sizes and times."""
@@ -81,12 +83,32 @@ def _prepare_if_changed(folder: Path, script: Path, raw: Path | None, options: l
     if folder.exists():
         note.unlink(missing_ok=True)
         shutil.rmtree(folder)
-    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        # Above its error the script says what it was doing.
-        found = re.search("^error: (.*)", done.stderr.strip(), flags=re.MULTILINE | re.DOTALL)
-        raise DataError(found[1] if found else f"{script.name}: {done.stderr.strip() or 'failed'}")
+    code, message = _run(command)
+    if code != 0:
+        raise DataError(message or f"{script.name}: stopped; what it wrote stands above")
     write_json(note, identity)
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """(exit code, error message) of a script whose notices and progress are shown as they come.
+
+    Its error, which stands last, is held back: it is reported once, by whoever asked.
+    """
+    kept = b""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stderr is not None
+        while chunk := process.stderr.read(4096):
+            kept += chunk
+            mark = ERROR_LINE.search(kept)
+            # Without the mark, the line that is being written may still become it.
+            end = mark.start(1) if mark else 1 + max(kept.rfind(b"\n"), kept.rfind(b"\r"))
+            sys.stderr.write(kept[:end].decode("utf-8", errors="replace"))
+            sys.stderr.flush()
+            kept = kept[end:]
+    text = kept.decode("utf-8", errors="replace")
+    if process.returncode == 0:
+        sys.stderr.write(text)
+    return process.returncode, text.removeprefix("error: ").strip()
 
 
 def dev_id(dataset_id: str) -> str:

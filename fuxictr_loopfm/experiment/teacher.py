@@ -21,7 +21,8 @@ from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
 from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.keys import LoopFMKeys, split_names
+from fuxictr_loopfm.experiment.key_rules import split_names
+from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.experiment.model import feature_map_of, new_model, source_identity
 from fuxictr_loopfm.experiment.trainer import progress, train_epochs
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps

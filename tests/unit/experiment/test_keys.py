@@ -9,7 +9,8 @@ import pytest
 
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.configs import METHODS
-from fuxictr_loopfm.experiment.keys import CHOICES, LoopFMKeys, default_values, split_names
+from fuxictr_loopfm.experiment.key_rules import CHOICES, split_names
+from fuxictr_loopfm.experiment.keys import LoopFMKeys, default_values
 from fuxictr_loopfm.spec import SequenceSpec
 
 
@@ -125,7 +126,18 @@ def test_what_reads_a_teacher_must_name_one(values: dict[str, Any]) -> None:
     (text,) = problems(**values)
     assert "loopfm_teacher: expected the expid of a foundation model" in text
     keys(**values, teacher="t")
-    keys(**values, view="teacher")
+
+
+@pytest.mark.parametrize("values", [{"kd": "aux_head"}, {"history": "label"}, {"hint": "crd"}])
+def test_a_teacher_receives_nothing(values: dict[str, Any]) -> None:
+    (text,) = problems(**values, view="teacher")
+    (name,) = values
+    assert f"loopfm_{name}: expected none for a teacher's expid" in text
+
+
+def test_a_prefix_must_lie_within_the_embedding() -> None:
+    keys(dim=32, prefix_dim=32)
+    assert "loopfm_prefix_dim: expected 1 to loopfm_dim=32, found 33" in problems(prefix_dim=33)[0]
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("s", 1), ("ms", 1000), ("us", 10**6)])
