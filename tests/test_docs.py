@@ -9,6 +9,8 @@ import pytest
 
 from fuxictr_loopfm.cli import COMMANDS, build_parser
 from fuxictr_loopfm.experiment.leaderboard_render import render_table
+from fuxictr_loopfm.experiment.paper_render import to_markdown
+from fuxictr_loopfm.experiment.paper_table import load_table
 from fuxictr_loopfm.experiment.record import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,3 +61,24 @@ def test_paths_that_documents_name_exist(document: Path) -> None:
     named = re.findall(rf"(?<![\w/<])((?:{folders})/[\w./-]*\w)", text)
     missing = sorted(name for name in set(named) if not (ROOT / name).exists())
     assert missing == []
+
+
+PAPER_TABLES = sorted((ROOT / "benchmark_configs").glob("*/paper/table_*.md"))
+
+
+@pytest.mark.parametrize("path", PAPER_TABLES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_the_papers_tables_are_derived_from_the_committed_records(path: Path) -> None:
+    table = load_table(ROOT / "benchmark_configs" / "paper", int(path.stem[-2:]))
+    rows, models = [row.name for row in table.rows], [v.name for v in table.vertical_models]
+    records = [
+        record
+        for record in read_records([path.parent / "records.jsonl"])
+        if record.method in rows and record.model in models
+    ]
+    records.sort(key=lambda r: (models.index(r.model), rows.index(r.method), r.seed))
+    # Commands and starting times tell which of several tables ran a shared row first.
+    assert _tables_of(to_markdown(table, records)) == _tables_of(path.read_text(encoding="utf-8"))
+
+
+def _tables_of(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(("|", "##"))]
