@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import kuairand_pure
 import numpy as np
 import pandas as pd
 import pytest
+from leaderboard_toy import leaderboard
 
 from fuxictr_loopfm.events import PreparedDataset
 
@@ -297,3 +299,20 @@ def test_no_folder_and_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for raw, message in ((tmp_path / "none", "no such folder"), (tmp_path, "no log found")):
         assert kuairand_pure.cli(["--data", str(raw), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [write_parquet, write_official])
+def test_from_the_files_to_a_leaderboard(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A column that is empty in all training rows is refused, and these rows are few.
+    full = make_videos().fillna({"tag": "7", "video_duration": 9000.0})
+    full = pd.concat([full, full.tail(1).assign(video_id=2)], ignore_index=True)
+    users = make_users().ffill()
+    users = pd.concat([users, users.tail(1).assign(user_id=3)], ignore_index=True)
+    monkeypatch.setattr(f"{__name__}.make_videos", lambda: full)
+    monkeypatch.setattr(f"{__name__}.make_users", lambda: users)
+    raw = write(tmp_path / "raw", make_log())
+    records = leaderboard("KuaiRandPure_s1", raw, tmp_path / "checkout")
+    assert all(np.isfinite(record.metrics["logloss"]) for record in records.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 import movielens_100k
 import numpy as np
 import pytest
+from leaderboard_toy import leaderboard
 
 from fuxictr_loopfm.events import PreparedDataset
 
@@ -180,3 +181,10 @@ class TestDownload:
         assert "no route to host" in capsys.readouterr().err
         assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
         assert str(tmp_path / "data" / "raw" / "movielens_100k") in commands[0]
+
+
+@pytest.mark.slow
+def test_from_the_files_to_a_leaderboard(tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "raw", ratings())
+    records = leaderboard("MovieLens100K_s1", raw, tmp_path / "checkout")
+    assert {record.dataset_id for record in records.values()} == {"MovieLens100K_s1"}
