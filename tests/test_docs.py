@@ -82,3 +82,15 @@ def test_the_papers_tables_are_derived_from_the_committed_records(path: Path) ->
 
 def _tables_of(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(("|", "##"))]
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", ROOT / "docs" / "findings.md"], ids=lambda path: path.name
+)
+def test_every_figure_stands_in_a_table_that_comes_from_records(document: Path) -> None:
+    tables = [*(ROOT / "benchmark_configs").glob("*/leaderboard.md"), *PAPER_TABLES]
+    known = {figure for path in tables for figure in FIGURE.findall(path.read_text("utf-8"))}
+    assert set(FIGURE.findall(document.read_text(encoding="utf-8"))) <= known
+
+
+FIGURE = re.compile(r"(?<![\d.])[+-]?\d\.\d{4}(?!\d)")
