@@ -42,7 +42,6 @@ setup(
         "scipy",
         "tqdm",
         "filelock",
-        "safetensors",
     ],
     extras_require={"test": TEST, "dev": [*TEST, "ruff", "mypy", "types-PyYAML"]},
     entry_points={"console_scripts": ["loopfm = fuxictr_loopfm.cli:main"]},
