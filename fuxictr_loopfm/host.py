@@ -23,12 +23,11 @@ from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from fuxictr.utils import not_in_whitelist
 from torch import Tensor, nn
 
+from fuxictr_loopfm.data.dataloader import TEACHER_EMBEDDING, TEACHER_LOGIT
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.layers.history import HistoryBatch, HistoryEncoder
 
 SEQUENCE_TYPE = "loopfm_sequence"
-TEACHER_LOGIT = "teacher_logit"
-TEACHER_EMBEDDING = "teacher_embedding"
 EMBEDDING_STD = 1e-4
 
 

@@ -20,7 +20,7 @@ from fuxictr_loopfm.experiment.teacher import TeacherRun
 from fuxictr_loopfm.experiment.trainer import progress
 from fuxictr_loopfm.extraction.extractor import extract
 from fuxictr_loopfm.extraction.tap import TapRecorder
-from fuxictr_loopfm.fsio import fingerprint, locked
+from fuxictr_loopfm.fsio import atomic_path, fingerprint, locked
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest, PartRecord
 from fuxictr_loopfm.store.schema import MANIFEST_FILE
 
@@ -137,8 +137,8 @@ def _write_calibration(folder: Path, parts: Iterator[Any]) -> None:
         rows.append(part.embedding)
         if sum(map(len, rows)) >= CALIBRATION_ROWS:
             break
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / CALIBRATION_FILE, np.concatenate(rows), allow_pickle=False)
+    with atomic_path(folder / CALIBRATION_FILE) as temporary:
+        np.save(temporary, np.concatenate(rows), allow_pickle=False)
 
 
 def calibration_embedding(folder: Path) -> np.ndarray:

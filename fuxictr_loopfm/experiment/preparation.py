@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,25 @@ def _prepare_if_changed(folder: Path, script: Path, raw: Path | None, options: l
     if ready and json.loads(note.read_text(encoding="utf-8")) == identity:
         return
     logging.info("Prepare %s", folder.name)
-    command = [sys.executable, str(script), "--out", str(folder), *options]
-    if raw is not None:
-        command += ["--data", str(raw)]
     if folder.exists():
         note.unlink(missing_ok=True)
         shutil.rmtree(folder)
+    run_script(script, folder, raw, options)
+    write_json(note, identity)
+
+
+def run_script(script: Path, folder: Path, raw: Path | None, options: Sequence[str] = ()) -> None:
+    """Run a preparation script.
+
+    Raises:
+        DataError: it failed; the message is the script's own.
+    """
+    command = [sys.executable, str(script), "--out", str(folder), *options]
+    if raw is not None:
+        command += ["--data", str(raw)]
     code, message = _run(command)
     if code != 0:
         raise DataError(message or f"{script.name}: stopped; what it wrote stands above")
-    write_json(note, identity)
 
 
 def _run(command: list[str]) -> tuple[int, str]:

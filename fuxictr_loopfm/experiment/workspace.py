@@ -7,8 +7,6 @@ exists is reused, what is missing is built under a lock, so parallel processes b
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 
 from fuxictr_loopfm.compression.quantizer import build_codec
 from fuxictr_loopfm.data.encode import EncodedView, build_view
-from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.checks import require_origin
 from fuxictr_loopfm.experiment.experiment import Experiment
@@ -27,6 +25,7 @@ from fuxictr_loopfm.experiment.extraction_pass import (
     extraction_provenance,
 )
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
+from fuxictr_loopfm.experiment.preparation import run_script
 from fuxictr_loopfm.fsio import fingerprint, locked
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
@@ -58,12 +57,8 @@ def _run_preparation(keys: LoopFMKeys, folder: Path, where: str) -> None:
             f"loopfm_raw_data={keys.raw_data} is no folder to make it from. Put the raw files "
             "there, or run `loopfm prepare --dataset ID --data RAW_FOLDER`."
         )
-    command = [sys.executable, keys.prepare, "--out", str(folder)]
-    if keys.raw_data is not None:
-        command += ["--data", keys.raw_data]
     logging.info("Prepare %s with %s", folder.name, Path(keys.prepare).name)
-    if subprocess.run(command, check=False).returncode != 0:
-        raise DataError(f"{keys.prepare}: could not prepare {folder}; its message stands above")
+    run_script(Path(keys.prepare), folder, None if keys.raw_data is None else Path(keys.raw_data))
 
 
 class Workspace:
