@@ -81,7 +81,8 @@ class HistorySource:
         self.delivery = delivery
         # Strictly past events have an age above 0: without a delay every label is known.
         self._labels_by_age = "label" in columns and spec.label_delay > 0
-        self._share = share and "log_age" not in columns and not self._labels_by_age
+        self._needs_age = self._labels_by_age or "log_age" in columns
+        self._share = share and not self._needs_age
         self._codec = codec if "embedding" in columns else None
         width = 0 if self._codec is None else self._codec.dim
         self._dim = min(width, prefix_dim or width)
@@ -151,10 +152,6 @@ class HistorySource:
             now = self.sample_time[samples][:, None]
             self._add_time_columns(batch, index, np.broadcast_to(now, index.shape), mask)
         return batch
-
-    @property
-    def _needs_age(self) -> bool:
-        return self._labels_by_age or "log_age" in self.columns
 
     def _ids_at(self, events: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         return {

@@ -53,7 +53,7 @@ def export_histories(workspace: Workspace, out: Path, splits: Sequence[str]) -> 
 
 
 def _width(workspace: Workspace, name: str, key: str) -> int:
-    field = history_field(workspace, name, workspace.store(key).manifest.dim)
+    field = history_field(workspace, name, workspace.store_manifest(key).dim)
     return workspace.keys.max_len * field.embedding_dim
 
 

@@ -17,6 +17,8 @@ ALL_COLUMNS = "all"
 CURRENT_FEATURE = "loopfm_current"
 ID_BYTES = 4
 LABEL_BYTES = 1
+# Encoders that treat every past event alike, whatever the candidate is.
+POOLING = ("mean", "sum")
 
 
 class Histories:
@@ -106,7 +108,7 @@ def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
 def history_field(workspace: Workspace, name: str, embedding_dim: int) -> host.HistoryField:
     """The model-side description of a history."""
     keys = workspace.keys
-    target_aware = keys.encoder not in ("mean", "sum")
+    target_aware = keys.encoder not in POOLING
     return host.HistoryField(
         name=name,
         columns=keys.columns,
@@ -143,7 +145,7 @@ def history_source(
         first_event=view.rows(split)[0],
         prefix_dim=workspace.keys.prefix_dim,
         delivery=delivery or workspace.keys.delivery,
-        share=field.encoder not in ("mean", "sum"),
+        share=field.encoder not in POOLING,
     )
 
 
@@ -153,7 +155,7 @@ def bytes_per_event(workspace: Workspace) -> float:
     total = 0.0
     if "embedding" in columns:
         key = next(iter(history_features(workspace).values()))
-        total += workspace.store(key).manifest.row_bytes
+        total += workspace.store_manifest(key).row_bytes
     if "ids" in columns:
         total += ID_BYTES * len(item_columns(workspace, workspace.keys.id_columns))
     return total + (LABEL_BYTES if "label" in columns else 0.0)

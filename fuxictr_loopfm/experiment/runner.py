@@ -132,12 +132,9 @@ def train_vertical(run: Run) -> dict[str, Any]:
         )
         files = {file for file, _ in splits(run).values()}
         made = loaders(run, feature_map, {file: histories.sources(file) for file in files})
-    several = distributed.world_size() > 1
-    # Before the model: looking at artifacts may build a teacher, which draws random numbers.
-    inputs = _inputs(run) if several else {}
     run.model = new_model(run.experiment, feature_map, histories.fields)
-    if several:
-        distributed.require_same(inputs, run.model.device)
+    if distributed.world_size() > 1:
+        distributed.require_same(_inputs(run), run.model.device)
         train_on_all_ranks(run.model, keys)
     logging.info("Total number of parameters: %d.", count_parameters(run.model))
     if keys.reads_loss:
@@ -245,7 +242,7 @@ def run_vertical(
 
 def _store_fingerprint(workspace: Workspace) -> str:
     keys = history_features(workspace).values()
-    return "+".join(workspace.store(key).manifest.fingerprint for key in keys)
+    return "+".join(workspace.store_manifest(key).fingerprint for key in keys)
 
 
 def _split_text(workspace: Workspace) -> str:

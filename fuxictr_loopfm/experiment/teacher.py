@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,12 @@ class TeacherRun:
         self.teacher_fingerprint = fingerprint(identity["teacher"])
         self.compressor_fingerprint = fingerprint(identity)
         self.folder = root / f"teacher-{self.compressor_fingerprint}"
-        self.model: Any = new_model(teacher, feature_map_of(teacher, self.view))
         self.compressor: CoTrainer | None = None
+
+    @cached_property
+    def model(self) -> Any:
+        """The network, made on first use: who asks for fingerprints alone needs none."""
+        return new_model(self.teacher, feature_map_of(self.teacher, self.view))
 
     def loader(self, split: str, rows: tuple[int, int] | None = None, **kwargs: Any) -> Any:
         """Batches of a split of the teacher's view, in time order unless ``shuffle=True``."""

@@ -25,7 +25,7 @@ from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from fuxictr_loopfm.store.pointers import Pointers
-from fuxictr_loopfm.store.schema import MANIFEST_FILE
+from fuxictr_loopfm.store.schema import MANIFEST_FILE, StoreManifest
 from fuxictr_loopfm.store.shard import read_manifest
 from fuxictr_loopfm.structuring.builder import build_pointers
 from fuxictr_loopfm.structuring.pointing import pointers_of_events
@@ -141,6 +141,10 @@ class Workspace:
     def store(self, key: str) -> EventStore:
         """Events sorted by ``key`` and time; built if it is missing."""
         return EventStore.open(self.structuring(key).build())
+
+    def store_manifest(self, key: str) -> StoreManifest:
+        """What is in that store; built if it is missing."""
+        return read_manifest(self.structuring(key).build())
 
     def pointers(self, store: EventStore, key: str, split: str) -> Pointers:
         """(end, length) of each sample of a split under the causal rule."""

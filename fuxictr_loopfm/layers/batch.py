@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +39,15 @@ class PackedEmbedding:
         return PackedEmbedding(self.codes.to(device), table, self.dim)
 
 
+def _moved(batch: HistoryBatch | PaddedHistory, device: torch.device | str) -> dict[str, Any]:
+    """The columns of a batch on ``device``."""
+    columns = {"embedding": batch.embedding, "label": batch.label, "log_age": batch.log_age}
+    return {
+        "ids": {name: ids.to(device) for name, ids in batch.ids.items()},
+        **{name: None if value is None else value.to(device) for name, value in columns.items()},
+    }
+
+
 @dataclass
 class HistoryBatch:
     """The past events of B samples, end to end, oldest first, without padding.
@@ -71,13 +81,7 @@ class HistoryBatch:
 
     def to(self, device: torch.device | str) -> HistoryBatch:
         """Copy with every tensor on ``device``."""
-        return HistoryBatch(
-            spans=self.spans.to(device),
-            embedding=None if self.embedding is None else self.embedding.to(device),
-            label=None if self.label is None else self.label.to(device),
-            log_age=None if self.log_age is None else self.log_age.to(device),
-            ids={name: ids.to(device) for name, ids in self.ids.items()},
-        )
+        return HistoryBatch(spans=self.spans.to(device), **_moved(self, device))
 
 
 @dataclass
@@ -104,13 +108,7 @@ class PaddedHistory:
 
     def to(self, device: torch.device | str) -> PaddedHistory:
         """Copy with every tensor on ``device``."""
-        return PaddedHistory(
-            mask=self.mask.to(device),
-            embedding=None if self.embedding is None else self.embedding.to(device),
-            label=None if self.label is None else self.label.to(device),
-            log_age=None if self.log_age is None else self.log_age.to(device),
-            ids={name: ids.to(device) for name, ids in self.ids.items()},
-        )
+        return PaddedHistory(mask=self.mask.to(device), **_moved(self, device))
 
     def ragged(self) -> HistoryBatch:
         """The same events without padding."""

@@ -23,6 +23,7 @@ from fuxictr_loopfm.fsio import write_json
 from fuxictr_loopfm.host import SEQUENCE_TYPE
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.pointers import Pointers
+from fuxictr_loopfm.store.schema import StoreManifest
 from tests.bench.logs import MAX_LEN, EventLog
 
 HISTORY, LABEL, DATASET = "loopfm_history", "click", "bench"
@@ -109,6 +110,10 @@ class Workspace:
     def store(self, _key: str) -> EventStore:
         """The store of the log."""
         return self.event_store
+
+    def store_manifest(self, _key: str) -> StoreManifest:
+        """What is in it."""
+        return self.event_store.manifest
 
     def pointers(self, _store: EventStore, _key: str, _split: str) -> Pointers:
         """Pointers of the window."""
