@@ -10,7 +10,7 @@ from typing import Any
 
 from fuxictr_loopfm import __version__
 from fuxictr_loopfm.errors import LoopFMError
-from fuxictr_loopfm.experiment import engine_options, publish_command
+from fuxictr_loopfm.experiment import benchmark_command, engine_options, publish_command
 
 Handler = Callable[[argparse.Namespace], None]
 
@@ -102,84 +102,6 @@ def _export(options: argparse.Namespace) -> None:
         print(path)
 
 
-def _benchmark(options: argparse.Namespace) -> None:
-    from fuxictr_loopfm.experiment.benchmark import Benchmark, BenchmarkPlan, log_to_file
-    from fuxictr_loopfm.experiment.configs import METHODS
-    from fuxictr_loopfm.experiment.layout import Checkout
-    from fuxictr_loopfm.experiment.leaderboard import summarise
-    from fuxictr_loopfm.experiment.leaderboard_render import to_terminal, write_leaderboard
-    from fuxictr_loopfm.experiment.preparation import prepare
-
-    checkout = Checkout.find()
-    out = options.out or Path("runs") / options.dataset
-    log_to_file(out / "benchmark.log")
-    prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
-    plan = BenchmarkPlan(
-        models=tuple(options.models),
-        methods=tuple(options.methods or METHODS),
-        seeds=options.seeds,
-        out=out,
-        zoo=options.zoo,
-        gpu=options.gpu,
-        command=_benchmark_command(options),
-    )
-    records = Benchmark(checkout, prepared, plan).run()
-    write_leaderboard(records, out)
-    print(to_terminal(summarise(records)))
-    print(f"\nleaderboard: {out / 'leaderboard.md'}, .html and .csv; records: {out / 'records'}")
-
-
-def _benchmark_command(options: argparse.Namespace) -> str:
-    """The command to repeat; a raw folder is the reader's own, so it is only hinted at."""
-    parts = [f"make benchmark DATASET={options.dataset}"]
-    if options.data is not None:
-        parts.append("DATA=<raw folder>")
-    parts.append(f'MODELS="{" ".join(options.models)}"')
-    if options.methods:
-        parts.append(f'METHODS="{" ".join(options.methods)}"')
-    parts.append(f"SEEDS={options.seeds}")
-    if options.zoo is not None:
-        parts.append("ZOO=<model_zoo folder>")
-    return " ".join([*parts, *(["DEV=1"] if options.dev else [])])
-
-
-def _paper(options: argparse.Namespace) -> None:
-    from fuxictr_loopfm.experiment.benchmark import log_to_file
-    from fuxictr_loopfm.experiment.layout import Checkout
-    from fuxictr_loopfm.experiment.paper import run_table
-    from fuxictr_loopfm.experiment.paper_render import write_table
-    from fuxictr_loopfm.experiment.paper_table import load_table
-    from fuxictr_loopfm.experiment.preparation import prepare
-
-    checkout = Checkout.find()
-    table = load_table(checkout.root / "benchmark_configs" / "paper", options.table)
-    out = options.out or Path("runs") / "paper" / options.dataset
-    log_to_file(out / "paper.log")
-    prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
-    records = run_table(
-        checkout,
-        prepared,
-        table,
-        options.seeds,
-        out,
-        options.gpu,
-        models=options.models,
-        zoo=options.zoo,
-    )
-    print(write_table(table, records, out))
-
-
-def _leaderboard(options: argparse.Namespace) -> None:
-    from fuxictr_loopfm.experiment.leaderboard import summarise
-    from fuxictr_loopfm.experiment.leaderboard_render import to_terminal, write_leaderboard
-    from fuxictr_loopfm.experiment.record import read_records
-
-    records = read_records(options.records)
-    if options.out is not None:
-        write_leaderboard(records, options.out)
-    print(to_terminal(summarise(records)))
-
-
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="configuration folder")
     parser.add_argument("--expid", required=True, help="a vertical model's experiment")
@@ -197,37 +119,6 @@ def _add_structure(parser: argparse.ArgumentParser) -> None:
     engine_options.add_memory_limit(parser)
 
 
-def _add_dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", required=True, help="data set id, e.g. KuaiRandPure_s1")
-    parser.add_argument("--data", type=Path, help="raw folder, or a prepared one")
-    parser.add_argument(
-        "--dev", action="store_true", help="leave the test period out and test on the last "
-        "training period: for choosing hyper-parameters"
-    )  # fmt: skip
-
-
-def _add_benchmark(parser: argparse.ArgumentParser) -> None:
-    _add_dataset(parser)
-    parser.add_argument("--models", nargs="+", default=["DeepFM"], help="e.g. DeepFM DeepFM:small")
-    parser.add_argument("--methods", nargs="+", help="default: all")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
-    parser.add_argument("--out", type=Path, help="output folder (default runs/<dataset>)")
-    parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
-    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
-
-
-def _add_paper(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--table", type=int, required=True, help="number of the paper's table, 1-11"
-    )
-    _add_dataset(parser)
-    parser.add_argument("--models", nargs="+", help="other vertical models than the table's")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
-    parser.add_argument("--out", type=Path, help="output folder (default runs/paper/<dataset>)")
-    parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
-    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
-
-
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="store or prepared data set")
 
@@ -243,18 +134,13 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", nargs="+", default=["train", "test"], choices=["train", "test"])
 
 
-def _add_leaderboard(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("records", type=Path, nargs="+", help="record files or folders")
-    parser.add_argument("--out", type=Path, help="also write leaderboard.{csv,md,html} there")
-
-
 _EXPID = "--config benchmark_configs/KuaiRandPure_s1/DeepFM_KuaiRandPure_s1 --expid "
 _EXPID += "DeepFM_KuaiRandPure_s1_loopfm"
 COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None], Handler]] = {
     "prepare": (
         "Make the prepared data set of a public log.",
         "loopfm prepare --dataset KuaiRandPure_s1 --data KuaiRand-Pure/data",
-        _add_dataset,
+        benchmark_command.add_dataset,
         _prepare,
     ),
     "extract": (
@@ -291,20 +177,20 @@ COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None], H
     "benchmark": (
         "Run models x methods x seeds on a data set and print the leaderboard.",
         "loopfm benchmark --dataset MovieLens100K_s1 --seeds 3",
-        _add_benchmark,
-        _benchmark,
+        benchmark_command.add_benchmark,
+        benchmark_command.run_benchmark,
     ),
     "paper": (
         "Run a table of the LoopFM paper and print ours beside the paper's.",
         "loopfm paper --table 2 --dataset MovieLens100K_s1 --seeds 3",
-        _add_paper,
-        _paper,
+        benchmark_command.add_paper,
+        benchmark_command.run_paper,
     ),
     "leaderboard": (
         "Make a leaderboard from run records.",
         "loopfm leaderboard runs/KuaiRandPure_s1/records --out runs/KuaiRandPure_s1",
-        _add_leaderboard,
-        _leaderboard,
+        benchmark_command.add_leaderboard,
+        benchmark_command.run_leaderboard,
     ),
     "publish": (
         "Put finished runs into benchmark_configs: records, entries, leaderboard, tables.",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "fuxictr_loopfm"
 MAX_LINES = 350
 
-_BASE = {"errors", "fsio", "spec"}
+_BASE = {"errors", "fsio", "sealed", "spec"}
 _STAGE = _BASE | {"events", "store"}
 _BELOW_EXPERIMENT = _STAGE | {"extraction", "compression", "structuring", "layers", "data", "host"}
 _BELOW_EXPERIMENT |= {"distillation", "analysis", "engine"}
@@ -20,6 +20,8 @@ _BELOW_EXPERIMENT |= {"distillation", "analysis", "engine"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "fsio": {"errors"},
+    "sealed": {"errors", "fsio"},
+    "exits": {"errors"},
     "spec": {"errors"},
     "engine": {"errors"},
     "events": _BASE,
@@ -32,8 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"errors"},
     "data": _STAGE | {"compression", "layers"},
     "host": _BASE | {"layers", "data"},
-    "experiment": _BELOW_EXPERIMENT,
-    "cli": _BELOW_EXPERIMENT | {"experiment"},
+    "experiment": _BELOW_EXPERIMENT | {"exits"},
+    "cli": _BELOW_EXPERIMENT | {"experiment", "exits"},
     "__main__": {"cli"},
 }
 # library: the modules that may import it, as prefixes of dotted names inside the package.
@@ -51,7 +53,17 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "experiment.",
     ),
 }
-TORCH_FREE = ("errors", "fsio", "spec", "events", "store.", "structuring.", "compression.quantizer")
+TORCH_FREE = (
+    "errors",
+    "exits",
+    "fsio",
+    "sealed",
+    "spec",
+    "events",
+    "store.",
+    "structuring.",
+    "compression.quantizer",
+)
 OUTSIDE = ("model_zoo", "benchmark_configs", "data_prep", "tests")
 
 _PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

@@ -1,0 +1,106 @@
+"""``make torture``: every section at full length, two at a time, and a report.
+
+Usage: python -m tests.torture [--out FOLDER] [--only SECTION ...] [--short]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.torture.report import Result, render
+from tests.torture.section import Profile, Section
+
+# The longest first, so that two of them at a time end together.
+SECTIONS = (
+    "soak",
+    "kills",
+    "causality",
+    "mutants",
+    "corruption",
+    "hostile",
+    "fuzz",
+    "memory",
+    "bad_input",
+    "faults",
+    "concurrency",
+    "canary",
+    "same_bits",
+    "archives",
+)
+AT_A_TIME = 2
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_section(name: str, profile: Profile) -> Section:
+    """Run a section in this process."""
+    module = importlib.import_module(f"tests.torture.{name}")
+    section: Section = module.torture(profile)
+    return section
+
+
+def _in_a_process(name: str, options: argparse.Namespace) -> Result:
+    """A section in a process of its own: a crash is its own survivor and ends no other."""
+    answer = options.out / f"{name}.json"
+    answer.unlink(missing_ok=True)
+    started = time.monotonic()
+    command = [sys.executable, "-m", "tests.torture", "--one", name, "--out", str(options.out)]
+    command += ["--short"] if options.short else []
+    with open(options.out / f"{name}.log", "wb") as log:
+        code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log).returncode
+    if answer.is_file():
+        section = Section(**json.loads(answer.read_text(encoding="utf-8")))
+    else:
+        section = Section(name, survivors=[f"ended with code {code}, see {name}.log"])
+    minutes = (time.monotonic() - started) / 60
+    print(f"{name}: {minutes:.1f} min, {len(section.survivors)} survivors", flush=True)
+    return Result(name, section, minutes)
+
+
+def _one(name: str, options: argparse.Namespace) -> None:
+    folder = Path(tempfile.mkdtemp(prefix=f"loopfm-torture-{name}-"))
+    try:
+        section = run_section(name, Profile(folder, long=not options.short))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    answer: dict[str, Any] = asdict(section)
+    (options.out / f"{name}.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sections; 1 if anything survived."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/torture"), help="for the report")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION")
+    parser.add_argument("--short", action="store_true", help="as the tests run it")
+    parser.add_argument("--one", choices=SECTIONS, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    options.out = options.out.resolve()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.one:
+        _one(options.one, options)
+        return 0
+    started = time.monotonic()
+    names = [name for name in SECTIONS if name in options.only]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        results = list(pool.map(lambda name: _in_a_process(name, options), names))
+    minutes = (time.monotonic() - started) / 60
+    text = render(results, minutes, short=options.short)
+    (options.out / "report.md").write_text(text, encoding="utf-8")
+    print(f"{options.out / 'report.md'}: {minutes:.0f} min")
+    return int(any(result.section.survivors for result in results))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
