@@ -15,7 +15,7 @@ BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MOD
 	$(if $(DEV),--dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart benchmark paper bench rehearsal test check lint clean dataset-given
+.PHONY: help quickstart benchmark paper bench rehearsal torture test check lint clean dataset-given
 
 help: ## List the targets.
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ bench: $(READY) ## [SCALE=5 ONLY= REPEAT=5 KUAIRAND= STORE= OUT=]: every promise
 
 rehearsal: $(READY) ## [SCALE=1]: raw files of TaobaoAd's size through every stage within 16 GiB, measured.
 	@$(BIN)/python -m tests.rehearsal $(if $(SCALE),--scale $(SCALE)) --out runs/rehearsal
+
+torture: $(READY) ## [ONLY="kills fuzz"]: kills, faults, corruption, leaks, a soak; under 40 minutes, report in runs/torture.
+	@$(BIN)/python -m tests.torture $(if $(ONLY),--only $(ONLY)) --out runs/torture
 
 test: $(READY) ## Run the whole test suite; ARGS="-k name" for a part of it.
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,7 +1,4 @@
-"""``make torture``: every section at full length, two at a time, and a report.
-
-Usage: python -m tests.torture [--out FOLDER] [--only SECTION ...] [--short]
-"""
+"""``make torture``: every section at full length, two at a time, and a report."""
 
 from __future__ import annotations
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuxictr_loopfm.experiment.environment import collect_environment, utc_now
 from tests.torture.section import Profile, Section
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -25,16 +20,17 @@ class Result:
 
 def render(results: list[Result], minutes: float, *, short: bool) -> str:
     """The report as Markdown."""
+    found = collect_environment()
     tried = sum(sum(result.section.tried.values()) for result in results)
     survivors = sum(len(result.section.survivors) for result in results)
     lines = [
         "# Torture",
         "",
-        f"{utc_now()}, commit {_commit()}, {'the short' if short else 'the long'} profile, seed "
-        f"{Profile(Path()).seed}: {tried:,} attempts in {len(results)} sections, "
-        f"{minutes:.1f} minutes on {os.cpu_count()} cores. **Survivors: {survivors or 'none'}.**",
+        f"{utc_now()}, commit {found['git_commit']}, "
+        f"{'the short' if short else 'the long'} profile, seed {Profile(Path()).seed}: {tried:,} attempts in {len(results)} sections, "
+        f"{minutes:.1f} minutes on {found['cores']} cores. **Survivors: {survivors or 'none'}.**",
         "",
-        _environment(),
+        ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "numpy", "fuxictr")),
         "",
         "| section | attempts | survivors | minutes |",
         "| :-- | --: | --: | --: |",
@@ -56,20 +52,3 @@ def _chapter(section: Section) -> list[str]:
     lines += [f"- {note}" for note in section.notes]
     lines += [f"- **survived:** {survivor}" for survivor in section.survivors]
     return lines
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip()
-
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
-        " with changes" if git("status", "--porcelain") else ""
-    )
-
-
-def _environment() -> str:
-    found = collect_environment()
-    versions = [f"{name} {found[name]}" for name in ("torch", "numpy", "h5py") if name in found]
-    return ", ".join([f"Python {platform.python_version()}", *versions])
