@@ -32,14 +32,15 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "fuxictr==2.3.10",
-        "torch>=2.5",
+        # Older ones run code in weights even if told to load weights only (CVE-2025-32434).
+        "torch>=2.6",
         "numpy",
         "pandas",
         # FuxiCTR 2.3.10 passes an argument that polars 2 no longer has.
         "polars<2",
         "pyarrow",
         "h5py",
-        "pyyaml",
+        "pyyaml>=6",
         "scikit-learn",
         "scipy",
         "tqdm",

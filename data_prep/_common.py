@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ import pandas as pd
 from fuxictr_loopfm.errors import DataError, LoopFMError
 from fuxictr_loopfm.events import DatasetSpec, write_prepared
 from fuxictr_loopfm.events_io import time_unit_problem
+from fuxictr_loopfm.events_parts import short
+from fuxictr_loopfm.exits import one_message
 from fuxictr_loopfm.structuring.as_of import history_bounds
 from fuxictr_loopfm.structuring.order import sort_order
 
@@ -43,16 +45,32 @@ def run(
     parser: argparse.ArgumentParser,
     arguments: list[str] | None,
 ) -> int:
-    """Parse ``arguments`` and run; a user's mistake is one message and exit code 1."""
+    """Parse ``arguments`` and run; the exit code, see ``exits``."""
     try:
-        main(parser.parse_args(arguments))
-    except LoopFMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+        with one_message():
+            options = parser.parse_args(arguments)
+            try:
+                main(options)
+            except LoopFMError as error:
+                raise LoopFMError(f"{error}\n{_remedy(error, options)}") from error
+    except SystemExit as end:
+        return int(end.code or 0)
     return 0
+
+
+def _remedy(error: LoopFMError, options: argparse.Namespace) -> str:
+    """What to do, told by what the message is about: the output, a spec, or the raw files."""
+    if str(error).startswith(f"{options.out}:"):
+        return "Nothing was written. Give another --out."
+    if "spec" in options:
+        return (
+            f"Nothing was written. Correct {options.spec} or the log that it names; "
+            "data_prep/custom_example.yaml explains every key."
+        )
+    return (
+        "Nothing was written. Correct the files, or --data; data_prep/README.md says which files "
+        "are needed and where they are from."
+    )
 
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -93,7 +111,8 @@ def to_integers(column: pd.Series, where: str) -> np.ndarray:
     """
     numbers = to_numbers(column, where)
     if numbers.dtype.kind == "f":
-        wrong = ~(np.isfinite(numbers) & (numbers == np.floor(numbers))).to_numpy()
+        inside = np.isfinite(numbers) & (numbers.abs() < 2.0**63)
+        wrong = ~(inside & (numbers == np.floor(numbers))).to_numpy()
         _refuse(column, wrong, f"{where}: expected integers")
     values: np.ndarray = numbers.to_numpy().astype(np.int64)
     return values
@@ -206,11 +225,15 @@ def user_histories(
 
 
 def write_and_describe(
-    out: Path, spec: DatasetSpec, frame: pd.DataFrame, sequences: Sequences
+    out: Path,
+    spec: DatasetSpec,
+    frame: pd.DataFrame,
+    sequences: Sequences,
+    beside: Mapping[str, Path] | None = None,
 ) -> None:
-    """Write the prepared data set and print what is in it."""
+    """Write the prepared data set and print what is in it; arguments as of ``write_prepared``."""
     with step(f"write {out}"):
-        prepared = write_prepared(out, spec, frame, sequences)
+        prepared = write_prepared(out, spec, frame, sequences, beside)
     print(prepared.describe())
 
 
@@ -218,6 +241,6 @@ def _refuse(column: pd.Series, wrong: np.ndarray, message: str) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(
-            f"{message}, found {column.iloc[row]!r} in data row {row + 1}"
+            f"{message}, found {short(column.iloc[row])} in data row {row + 1}"
             f" ({int(wrong.sum())} such rows)"
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import zoneinfo
 from dataclasses import dataclass
 from typing import Any
 
-from fuxictr_loopfm.events_parts import did_you_mean, is_integer
+from fuxictr_loopfm.events_parts import MAX_PERIODS, did_you_mean, is_integer
 
 TIME_UNITS = ("s", "ms", "us", "iso", "ordinal")
 
@@ -77,9 +78,10 @@ class PeriodRule:
     def problems(self) -> list[str]:
         """What is wrong with this part."""
         if self.kind == "chunks":
-            if is_integer(self.count) and self.timezone is None:
+            if is_integer(self.count) and self.timezone is None and self.count <= MAX_PERIODS:
                 return []
-            return ["periods: kind chunks takes count, a whole number, and no timezone"]
+            expected = f"count, a whole number of at most {MAX_PERIODS}, and no timezone"
+            return [f"periods: kind chunks takes {expected}"]
         if self.kind != "day":
             return [f"periods: kind: expected 'day' or 'chunks', found {self.kind!r}"]
         if self.count is not None or not isinstance(self.timezone, str):
@@ -102,5 +104,7 @@ class HistoryRule:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is an int or float and no bool."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether ``value`` is a finite int or float and no bool."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 63

@@ -8,12 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from _custom_rules import HistoryRule, KeepRule, LabelRule, PeriodRule, TimeRule, is_number
 
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
-from fuxictr_loopfm.events_parts import did_you_mean, is_integer, parse_part, parse_parts
+from fuxictr_loopfm.events_parts import (
+    MAX_PERIODS,
+    did_you_mean,
+    is_integer,
+    parse_part,
+    parse_parts,
+    short,
+)
+from fuxictr_loopfm.plain_text import load_yaml
 
 DUPLICATES = ("refuse", "drop", "keep")
 _NAME_LISTS = ("vertical", "teacher_only", "numeric", "item_columns", "side_columns")
@@ -72,7 +79,7 @@ class CustomSpec:
 
     def _period_problems(self) -> list[str]:
         teacher, count = self.teacher_periods, self.periods.count
-        if not is_integer(teacher) or teacher < 1:
+        if not is_integer(teacher) or not 1 <= teacher <= MAX_PERIODS - 2:
             return [f"teacher_periods: expected 1 or more, found {teacher!r}"]
         if self.periods.kind == "day" and self.time.unit == "ordinal":
             return ["periods: kind day needs a clock but time: unit is ordinal; use kind chunks"]
@@ -140,8 +147,8 @@ def load_spec(path: Path) -> CustomSpec:
         ConfigError: the file cannot be read, or with every problem found in it.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        value = load_yaml(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     problems: list[str] = []
     spec = _parse(value, problems)
@@ -161,7 +168,7 @@ def load_spec(path: Path) -> CustomSpec:
 
 def _parse(value: Any, problems: list[str]) -> CustomSpec | None:
     if not isinstance(value, dict):
-        problems.append(f"expected a mapping of keys, found {value!r}")
+        problems.append(f"expected a mapping of keys, found {short(value)}")
         return None
     body = dict(value)
     if isinstance(body.get("log"), str):
@@ -170,13 +177,13 @@ def _parse(value: Any, problems: list[str]) -> CustomSpec | None:
         body["label"] = {"column": body["label"], "name": body["label"]}
     for key in ("log", *_NAME_LISTS):
         if key in body and not _is_text_list(body[key]):
-            problems.append(f"{key}: expected a list of names, found {body[key]!r}")
+            problems.append(f"{key}: expected a list of names, found {short(body[key])}")
     for key in ("user", "item"):
         if key in body and not isinstance(body[key], str):
-            problems.append(f"{key}: expected a column name, found {body[key]!r}")
+            problems.append(f"{key}: expected a column name, found {short(body[key])}")
     for key in _MAPPINGS:
         if key in body and not isinstance(body[key], dict):
-            problems.append(f"{key}: expected a mapping, found {body[key]!r}")
+            problems.append(f"{key}: expected a mapping, found {short(body[key])}")
     for key, part in _PARTS.items():
         if key in body:
             body[key] = parse_part(part, body[key], key, problems)
@@ -188,8 +195,11 @@ def _parse(value: Any, problems: list[str]) -> CustomSpec | None:
 def _expand(folder: Path, patterns: tuple[str, ...]) -> list[str]:
     paths: list[str] = []
     for pattern in patterns:
-        full = str(folder / Path(pattern).expanduser())
-        found = sorted(glob.glob(full, recursive=True)) if glob.has_magic(pattern) else [full]
+        try:
+            full = str(folder / Path(pattern).expanduser())
+            found = sorted(glob.glob(full, recursive=True)) if glob.has_magic(pattern) else [full]
+        except (RuntimeError, ValueError, OSError) as error:
+            raise DataError(f"log: {short(pattern)}: cannot be looked up: {error}") from error
         if not found:
             raise DataError(f"log: no file matches {full}")
         paths += found

@@ -37,6 +37,7 @@ from _tables import read_tables
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.events import Periods
 from fuxictr_loopfm.events_io import check_labels, check_periods
+from fuxictr_loopfm.events_parts import short
 
 _TRUTH = {"true": 1, "false": 0}
 
@@ -75,7 +76,8 @@ def read_log(spec: CustomSpec) -> pd.DataFrame:
     for condition in spec.keep:
         log = log[matches(log[condition.column], condition)]
     if not len(log):
-        raise DataError(f"log: no rows in {', '.join(spec.log)}" + " after keep" * bool(spec.keep))
+        kept = " after keep" * bool(spec.keep)
+        raise DataError(f"log: no rows in {', '.join(spec.log)}{kept}: expected at least one")
     log = log.reset_index(drop=True)
     return log if spec.duplicates == "keep" else without_copies(log, spec.duplicates == "drop")
 
@@ -153,13 +155,15 @@ def times(spec: CustomSpec, column: pd.Series) -> tuple[np.ndarray, str]:
             row = int(np.argmax(wrong))
             raise DataError(
                 f"{where}: expected ISO 8601 times such as 2024-05-01T12:30:00, found "
-                f"{column.iloc[row]!r} in data row {row + 1} ({int(wrong.sum())} such rows)"
+                f"{short(column.iloc[row])} in data row {row + 1} ({int(wrong.sum())} such rows)"
             )
         values, unit = parsed.astype("datetime64[us, UTC]").astype("int64").to_numpy(), "us"
     else:
         numbers = to_numbers(column, where)
         if unit == "s" and numbers.dtype.kind == "f" and (numbers % 1 != 0).any():
-            check_times(np.floor(numbers.to_numpy()).astype(np.int64), unit, where)
+            with np.errstate(invalid="ignore"):  # infinity becomes a year that is refused
+                seconds = np.floor(numbers.to_numpy()).astype(np.int64)
+            check_times(seconds, unit, where)
             numbers, unit = (numbers * 1e6).round(), "us"
         values = to_integers(numbers, where)
     check_times(values, unit, where)

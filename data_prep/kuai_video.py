@@ -30,7 +30,6 @@ the x1 configurations only, and so does everything about ``user_visual_emb_dim64
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
@@ -53,7 +52,6 @@ from _x1 import Published, as_codes, differences, provenance, tied_chunks, x1_fi
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
 from fuxictr_loopfm.events_io import check_labels, check_periods
-from fuxictr_loopfm.fsio import atomic_path
 
 DATASET_ID = "KuaiVideo_s1"
 PERIODS = 8
@@ -93,8 +91,9 @@ def main(args: argparse.Namespace) -> None:
     )
     with step("rebuild histories"):
         sequences = histories(frame)
-    write_and_describe(args.out, description(dataset_id, count, differing), frame, sequences)
-    copy_visual(args.data / VISUAL_FILE, args.out)
+    visual = visual_embeddings(args.data / VISUAL_FILE)
+    described = description(dataset_id, count, differing)
+    write_and_describe(args.out, described, frame, sequences, visual)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -133,13 +132,12 @@ def histories(log: pd.DataFrame) -> Sequences:
     return sequences
 
 
-def copy_visual(source: Path, out: Path) -> None:
-    """Copy the visual embeddings beside the prepared data, if they are at hand."""
+def visual_embeddings(source: Path) -> dict[str, Path]:
+    """The visual embeddings as a file to lie beside the prepared data, if they are at hand."""
     if not source.is_file():
         print(f"notice: {source}: no such file; no visual embeddings", file=sys.stderr)
-        return
-    with step(f"copy {source.name}"), atomic_path(out / "item_visual_emb.h5") as temporary:
-        shutil.copyfile(source, temporary)
+        return {}
+    return {"item_visual_emb.h5": source}
 
 
 def description(dataset_id: str, count: int, differing: list[str]) -> DatasetSpec:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -89,9 +90,11 @@ def download(cache: Path) -> Path:
     wheel = cache / WHEEL
     if not wheel.is_file():
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        with step(f"download {PACKAGE} into {cache}"):
-            command += ["--dest", str(cache), PACKAGE]
+        with step(f"download {PACKAGE} into {cache}"), fsio.scratch_dir(cache) as scratch:
+            command += ["--dest", str(scratch), PACKAGE]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if (scratch / WHEEL).is_file():
+                os.replace(scratch / WHEEL, wheel)
         if done.returncode or not wheel.is_file():
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise DataError(

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +53,10 @@ from _taobao_histories import file_count, look_up, split_log
 from _taobao_x1 import read_x1
 from _x1 import provenance
 
-from fuxictr_loopfm import fsio
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
 from fuxictr_loopfm.events_io import check_periods
+from fuxictr_loopfm.fsio import scratch_dir
 
 DATASET_ID = "TaobaoAd_s1"
 APPROXIMATE_ID = "TaobaoAdApprox_s1"
@@ -79,11 +78,8 @@ def main(args: argparse.Namespace) -> None:
     if args.memory_limit <= 0:
         raise DataError(f"--memory-limit: expected GiB above 0, found {args.memory_limit}")
     try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=fsio.TEMPORARY_PREFIX, dir=args.out.parent
-        ) as scratch:
-            (prepare_x1 if args.x1 else prepare_raw)(args, Path(scratch))
+        with scratch_dir(args.out.parent) as scratch:
+            (prepare_x1 if args.x1 else prepare_raw)(args, scratch)
     except OSError as error:
         raise DataError(f"{args.out}: cannot be written: {error.strerror or error}") from error
 

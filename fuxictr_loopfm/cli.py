@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fuxictr_loopfm import __version__
 from fuxictr_loopfm.errors import LoopFMError
-from fuxictr_loopfm.experiment import benchmark_command, engine_options, publish_command
+from fuxictr_loopfm.exits import one_message
+from fuxictr_loopfm.experiment import (
+    benchmark_command,
+    engine_options,
+    forget_command,
+    publish_command,
+    rerun_command,
+)
 
 Handler = Callable[[argparse.Namespace], None]
 
@@ -79,20 +85,30 @@ def _inspect(options: argparse.Namespace) -> None:
     from fuxictr_loopfm.events import PreparedDataset
     from fuxictr_loopfm.store.describe import describe_store
 
+    _require_one_of(options.folder, "dataset.yaml", "manifest.json")
     if (options.folder / "dataset.yaml").is_file():
         print(PreparedDataset.load(options.folder).describe())
     else:
         print(describe_store(options.folder))
 
 
-def _verify(options: argparse.Namespace) -> None:
-    from fuxictr_loopfm.experiment.checks import verify_folder
+def _require_one_of(folder: Path, *names: str) -> None:
+    """A folder that was never a store must not be called a broken one, which is to be deleted."""
+    if not any((folder / name).is_file() for name in names):
+        raise LoopFMError(
+            f"{folder}: expected a folder with {' or '.join(names)}, found none. Stores are in "
+            "data/artifacts/<dataset>/, prepared data sets in data/prepared/."
+        )
 
-    report, problems = verify_folder(options.store, options.prepared)
-    for line in report:
+
+def _verify(options: argparse.Namespace) -> None:
+    from fuxictr_loopfm.experiment.verification import verify_folder
+
+    report = verify_folder(options.folder, options.prepared)
+    for line in report.checked:
         print(line)
-    if problems:
-        raise LoopFMError("\n".join(problems))
+    if report.problems:
+        raise LoopFMError("\n".join(report.problems))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -123,9 +139,14 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="store or prepared data set")
 
 
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path, help="store folder")
-    parser.add_argument("--prepared", type=Path, help="prepared data set to check it against")
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        type=Path,
+        help="an artifact: prepared data set, encoded view, teacher, extraction log, store, "
+        "pointers, records; or a folder of them, such as a whole data root",
+    )
+    parser.add_argument("--prepared", type=Path, help="prepared data set to check them against")
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -162,10 +183,10 @@ COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None], H
         _inspect,
     ),
     "verify": (
-        "Check a store's checksums, and its causality against the log.",
+        "Check artifacts: checksums, whose they are, and a store's causality against the log.",
         "loopfm verify data/artifacts/KuaiRandPure_s1/store-0123456789abcdef "
         "--prepared data/prepared/KuaiRandPure_s1",
-        _add_store,
+        _add_verify,
         _verify,
     ),
     "export": (
@@ -198,6 +219,18 @@ COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None], H
         publish_command.add_options,
         publish_command.run,
     ),
+    "rerun": (
+        "Run a record again, from the record alone, and compare to the last bit.",
+        "loopfm rerun runs/MovieLens100K_s1/records/DeepFM_MovieLens100K_s1_kd-seed2019.json",
+        rerun_command.add_options,
+        rerun_command.run,
+    ),
+    "forget": (
+        "Delete users from a prepared data set and all its artifacts, or outdated artifacts.",
+        "loopfm forget --prepared data/prepared/KuaiRandPure_s1 --artifacts data --user 17",
+        forget_command.add_options,
+        forget_command.run,
+    ),
 }
 
 
@@ -219,15 +252,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a subcommand; a user's mistake ends with one message and exit code 1."""
-    options = build_parser().parse_args(argv)
-    try:
+    with one_message():
+        options = build_parser().parse_args(argv)
         options.handler(options)
-    except LoopFMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        raise SystemExit(1) from None

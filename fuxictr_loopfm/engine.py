@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import sys
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -80,6 +82,8 @@ class _WorkerTraceback(Exception):
 
 def _serve(task: Task, pipe: Connection) -> None:
     """A worker process: shards come in, None or the failure goes out."""
+    # Unwinds the task, so that its temporary files go; the parent says that it was stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         while (shard := pipe.recv()) != _STOP:
             try:
@@ -91,8 +95,8 @@ def _serve(task: Task, pipe: Connection) -> None:
                 pipe.send(_Failure(sent, traceback.format_exc()))
             else:
                 pipe.send(None)
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
-        return  # the parent is gone, or both were interrupted
+    except (EOFError, BrokenPipeError):
+        return  # the parent is gone
 
 
 class _Worker:
@@ -104,7 +108,12 @@ class _Worker:
         self.process: SpawnProcess = context.Process(
             target=_serve, args=(task, theirs), daemon=True
         )
-        self.process.start()
+        # A key press reaches parent and workers; the parent alone answers it, and ends the others.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()  # so that a dead worker ends the pipe
         self.shard: int | None = None
 
@@ -153,6 +162,8 @@ class _Pool:
         finally:
             for worker in self._workers:
                 worker.process.terminate()
+            for worker in self._workers:
+                worker.process.join()
         if self._failure is not None:
             raise self._failure.error from _WorkerTraceback(self._failure.text)
 

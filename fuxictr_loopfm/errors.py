@@ -15,11 +15,16 @@ class LoopFMError(Exception):
 
 
 class ConfigError(LoopFMError):
-    """A configuration is wrong. Carries all problems found, not only the first."""
+    """A configuration is wrong. Carries all problems found, not only the first.
 
-    def __init__(self, problems: str | Sequence[str]) -> None:
+    Args:
+        problems: each with its place, what was expected and what was found.
+        remedy: what to do about all of them, a line of its own at the end.
+    """
+
+    def __init__(self, problems: str | Sequence[str], remedy: str = "") -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(self.problems))
+        super().__init__("\n".join([*self.problems, remedy]).rstrip("\n"))
 
 
 class DataError(LoopFMError):

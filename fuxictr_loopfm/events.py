@@ -7,8 +7,8 @@ and, if it has ready-made histories, ``sequences.h5``. ``data_prep`` scripts wri
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from fuxictr_loopfm import events_io, fsio
-from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.events_description import read_spec, write_spec
 from fuxictr_loopfm.events_parts import Column, Periods, SequenceColumn, did_you_mean
 from fuxictr_loopfm.events_spec import DatasetSpec
+from fuxictr_loopfm.sealed import file_problem
 from fuxictr_loopfm.spec import UNITS_PER_SECOND
 
 __all__ = [
@@ -35,33 +36,34 @@ __all__ = [
 
 
 class PreparedDataset:
-    """A prepared data set on disk; columns are read when asked for."""
+    """A prepared data set on disk; columns are read when asked for.
 
-    def __init__(self, folder: Path, spec: DatasetSpec) -> None:
+    Args:
+        folder: where it is.
+        spec: its description.
+        blocks: checksums of each file's blocks; they say where a file was altered.
+    """
+
+    def __init__(
+        self, folder: Path, spec: DatasetSpec, blocks: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.spec = spec
+        self._blocks = dict(blocks or {})
 
     @classmethod
     def load(cls, folder: Path | str) -> PreparedDataset:
-        """Open ``folder``; reads the description and the row count, no data.
+        """Open ``folder``; reads the description and compares the events' checksum.
 
         Raises:
             DataError: a file is missing or unreadable, or the description is not valid.
         """
         folder = Path(folder)
-        path = folder / events_io.SPEC_FILE
-        try:
-            spec = DatasetSpec.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise DataError(
-                f"{path}: cannot be read ({error.strerror}); expected a folder written by a script "
-                "of data_prep/"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: is no valid YAML: {error}") from error
-        except ConfigError as error:
-            raise DataError(f"{path}: " + "; ".join(error.problems)) from error
-        prepared = cls(folder, spec)
+        return fsio.read_whole(folder, lambda: cls._load(folder))
+
+    @classmethod
+    def _load(cls, folder: Path) -> PreparedDataset:
+        prepared = cls(folder, *read_spec(folder))
         prepared._check_files()
         return prepared
 
@@ -69,15 +71,24 @@ class PreparedDataset:
         """Compare every file with the checksum in ``dataset.yaml``.
 
         Raises:
-            DataError: a file differs; names it with the expected and the found checksum.
+            DataError: some differ; names each with the expected and the found checksum.
         """
-        for name, expected in self.spec.files.items():
-            found = fsio.sha256_file(self.folder / name)
-            if found != expected:
-                raise DataError(
-                    f"{self.folder / name}: expected sha256 {expected}, found {found}; "
-                    "the file was changed, prepare the data set again"
-                )
+        self._require(self.spec.files)
+
+    def _require(self, names: Iterable[str]) -> None:
+        problems = []
+        for name in names:
+            record = {"sha256": self.spec.files[name], "blocks": self._blocks.get(name)}
+            problem = file_problem(self.folder / name, record)
+            if problem:
+                problems.append(f"{problem}; the file was changed, prepare the data set again")
+        if problems and read_spec(self.folder)[0] != self.spec:
+            raise DataError(
+                f"{self.folder}: another data set took its place since it was opened; run the same "
+                "command again"
+            )
+        if problems:
+            raise DataError("\n".join(problems))
 
     def frame(self, columns: Iterable[str] | None = None) -> pd.DataFrame:
         """Columns of ``events.parquet`` (default: all), N rows in time order.
@@ -85,6 +96,10 @@ class PreparedDataset:
         Raises:
             DataError: a column does not exist or the file cannot be read.
         """
+        return fsio.read_whole(self.folder, lambda: self._frame(columns))
+
+    def _frame(self, columns: Iterable[str] | None) -> pd.DataFrame:
+        self._require([events_io.EVENTS_FILE])
         path = self.folder / events_io.EVENTS_FILE
         wanted = None if columns is None else list(columns)
         try:
@@ -95,6 +110,8 @@ class PreparedDataset:
                         f"{path}: no column {name!r}{did_you_mean(name, known)}; it has {known}"
                     )
             return pq.read_table(path, columns=wanted).to_pandas()
+        except pa.ArrowMemoryError:
+            raise  # the file is not to blame
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: cannot be read: {error}") from error
 
@@ -146,6 +163,7 @@ class PreparedDataset:
         known = [sequence.name for sequence in self.spec.sequences]
         if name not in known:
             raise DataError(f"{self.folder}: no sequence {name!r}; it has {known}")
+        self._require([events_io.SEQUENCES_FILE])
         return events_io.read_sequence(self.folder / events_io.SEQUENCES_FILE, name)
 
     @cached_property
@@ -204,9 +222,12 @@ class PreparedDataset:
         for name in sorted(names):
             if not (self.folder / name).is_file():
                 raise DataError(f"{self.folder / name}: is missing; prepare the data set again")
+        self._require([events_io.EVENTS_FILE])
         path = self.folder / events_io.EVENTS_FILE
         try:
             rows = pq.read_metadata(path).num_rows
+        except pa.ArrowMemoryError:
+            raise  # the file is not to blame
         except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"{path}: cannot be read ({error}); prepare the data set again"
@@ -220,6 +241,7 @@ def write_prepared(
     spec: DatasetSpec,
     frame: pd.DataFrame,
     sequences: Mapping[str, events_io.SequenceArrays] | None = None,
+    beside: Mapping[str, Path] | None = None,
 ) -> PreparedDataset:
     """Check everything, then write a prepared data set; ``folder`` is whole or untouched.
 
@@ -229,6 +251,7 @@ def write_prepared(
         frame: rows in time order with ``timestamp``, ``period``, label, feature and side columns.
             Other columns are not written.
         sequences: per :class:`SequenceColumn` the ``(values, end, length)`` arrays.
+        beside: files to copy into the folder by their new name, for others to read.
 
     Raises:
         DataError: a rule is broken, or the folder cannot be written.
@@ -243,12 +266,14 @@ def write_prepared(
             events_io.write_events(temporary / events_io.EVENTS_FILE, stored)
             if sequences:
                 events_io.write_sequences(temporary / events_io.SEQUENCES_FILE, sequences)
-            files = {path.name: fsio.sha256_file(path) for path in sorted(temporary.iterdir())}
-            spec = replace(spec, rows=len(stored), files=files)
-            text = yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True, width=100)
-            (temporary / events_io.SPEC_FILE).write_text(text, encoding="utf-8")
+            write_spec(temporary, spec, len(stored))
+            for name, source in (beside or {}).items():
+                shutil.copyfile(source, temporary / name)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise DataError(
+            f"{folder}: cannot be written: {error.strerror or error}. Free space or give another "
+            "folder, then run again."
+        ) from error
     return PreparedDataset.load(folder)
 
 

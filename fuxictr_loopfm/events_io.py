@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.events_parts import Column, did_you_mean
 from fuxictr_loopfm.events_spec import DatasetSpec
+from fuxictr_loopfm.fsio import require_space
+from fuxictr_loopfm.plain_h5 import H5_ERRORS, dataset_problem, file_problem
 from fuxictr_loopfm.spec import UNITS_PER_SECOND
 
 EVENTS_FILE = "events.parquet"
@@ -160,6 +162,7 @@ def write_events(path: Path, frame: pd.DataFrame) -> None:
 
 def write_sequences(path: Path, sequences: Mapping[str, SequenceArrays]) -> None:
     """Write ``/name/{values,end,len}`` contiguous and unfiltered."""
+    require_space(path, sum(array.nbytes for arrays in sequences.values() for array in arrays))
     with h5py.File(path, "w") as file:
         for name, (values, end, length) in sorted(sequences.items()):
             group = file.create_group(name)
@@ -174,14 +177,20 @@ def read_sequence(path: Path, name: str) -> SequenceArrays:
     Raises:
         DataError: the file is missing, truncated or has no such sequence.
     """
+    dtypes = {"values": np.dtype("S"), "end": np.dtype("int64"), "len": np.dtype("uint16")}
     try:
         with h5py.File(path, "r") as file:
-            group = file[name]
-            return group["values"][:], group["end"][:], group["len"][:]
-    except (OSError, KeyError) as error:
-        raise DataError(
-            f"{path}: cannot read sequence {name!r} ({error}); prepare the data set again"
-        ) from error
+            problem = file_problem(file)
+            for part, dtype in dtypes.items():
+                problem = problem or dataset_problem(file, f"{name}/{part}", None, dtype)
+            if problem is None:
+                group = file[name]
+                return group["values"][:], group["end"][:], group["len"][:]
+    except H5_ERRORS as error:
+        problem = str(error)
+    raise DataError(
+        f"{path}: cannot read sequence {name!r} ({problem}); prepare the data set again"
+    )
 
 
 def _fits(low: int, high: int, unit: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
@@ -13,9 +13,12 @@ from fuxictr_loopfm.errors import ConfigError
 VIEWS = ("teacher", "vertical")
 INDEX_COLUMNS = ("event_id", "timestamp", "period")
 MAX_HISTORY = 65_535
+# More than the days of 270 years; a larger number would only reserve memory.
+MAX_PERIODS = 100_000
 _DTYPES = {"categorical": ("str", "int"), "numeric": ("float",)}
 T = TypeVar("T")
-_NAME = re.compile(r"[^./\s][^./]*")
+# Names reach h5 paths, FuxiCTR's configurations and polars, which reads "*" and "^.*$" as patterns.
+_NAME = re.compile(r"\w[\w -]{0,199}")
 # The host keeps one module per feature in a torch ModuleDict, which refuses its own attributes.
 _MODULE_ATTRIBUTES = re.compile(
     r"""
@@ -28,7 +31,13 @@ _MODULE_ATTRIBUTES = re.compile(
     register_load_state_dict_pre_hook|register_module|register_parameter|
     register_state_dict_post_hook|register_state_dict_pre_hook|requires_grad_|set_extra_state|
     set_submodule|share_memory|state_dict|to|to_empty|train|training|type|update|values|xpu|
-    zero_grad
+    zero_grad|
+    __\w+__|_apply|_buffers|_call_impl|_compiled_call_impl|_forward_hooks_always_called|
+    _get_backward_hooks|_get_backward_pre_hooks|_get_name|_is_full_backward_hook|
+    _load_from_state_dict|_maybe_warn_non_full_backward_hook|_modules|_named_members|
+    _non_persistent_buffers_set|_parameters|_register_load_state_dict_pre_hook|
+    _register_state_dict_hook|_replicate_for_data_parallel|_save_to_state_dict|_slow_forward|
+    _version|_wrapped_call_impl|_\w+_hooks|_\w+_hooks_with_kwargs
     """,
     re.VERBOSE,
 )
@@ -133,8 +142,8 @@ class Periods:
 
     def problems(self) -> list[str]:
         """Everything wrong with the split."""
-        if not is_integer(self.count) or self.count < 3:
-            expected = "at least 3 (teacher, vertical model, test)"
+        if not is_integer(self.count) or not 3 <= self.count <= MAX_PERIODS:
+            expected = f"at least 3 (teacher, vertical model, test), at most {MAX_PERIODS}"
             return [f"periods: count: expected {expected}, found {self.count!r}"]
         found = []
         for role in ("teacher_train", "log", "vertical_train", "test"):
@@ -147,17 +156,57 @@ class Periods:
         if found:
             return found
         if self.teacher_train[-1] >= self.vertical_train[0]:
-            found.append("periods: teacher_train must end before vertical_train begins")
+            found.append(
+                "periods: teacher_train: expected to end before vertical_train begins, found "
+                f"{list(self.teacher_train)} and {list(self.vertical_train)}; a teacher must not "
+                "have learned what it logs for training. Prepare the data set again"
+            )
         if self.vertical_train[-1] >= self.test[0]:
-            found.append("periods: vertical_train must end before test begins")
+            found.append(
+                "periods: vertical_train: expected to end before test begins, found "
+                f"{list(self.vertical_train)} and {list(self.test)}. Prepare the data set again"
+            )
         if not set(self.vertical_train) | set(self.test) <= set(self.log):
-            found.append("periods: log must hold every period of vertical_train and test")
+            found.append(
+                "periods: log: expected every period of vertical_train and test, found "
+                f"{list(self.log)}. Prepare the data set again"
+            )
         return found
 
 
 def is_integer(value: object) -> bool:
     """Whether ``value`` is an int and no bool (YAML reads ``yes`` as a bool)."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def short(value: object) -> str:
+    """``repr`` for a message, cut where it gets long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _is_list_of(kind: type) -> Callable[[object], bool]:
+    def fits(value: object) -> bool:
+        return isinstance(value, (list, tuple)) and all(type(item) is kind for item in value)
+
+    return fits
+
+
+def _is_text_mapping(value: object) -> bool:
+    texts = isinstance(value, Mapping) and [*value.keys(), *value.values()]
+    return texts is not False and all(isinstance(text, str) for text in texts)
+
+
+# By the annotation of a field: what it takes, and whether a value is such a thing. Fields with
+# other annotations are checked by their own class.
+_KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
+    "str": ("text", lambda value: isinstance(value, str)),
+    "tuple[str, ...]": ("a list of names", _is_list_of(str)),
+    "tuple[int, ...]": ("a list of whole numbers", _is_list_of(int)),
+    "Mapping[str, str]": ("a mapping of texts", _is_text_mapping),
+    "dict[str, str]": ("a mapping of texts", _is_text_mapping),
+}
+_ANYTHING: tuple[str, Callable[[object], bool]] = ("anything", lambda value: True)
 
 
 def _is_run(value: tuple[int, ...], count: int) -> bool:
@@ -172,8 +221,9 @@ def _is_run(value: tuple[int, ...], count: int) -> bool:
 
 def name_problems(where: str, name: object, *, module: bool = False) -> list[str]:
     """Why ``name`` cannot name a column (or, with ``module``, a model's feature)."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return [f"{where}: expected a name without '.' and '/', found {name!r}; rename the column"]
+    found = character_problems(where, name)
+    if found or not isinstance(name, str):
+        return found
     if name in INDEX_COLUMNS:
         return [f"{where}: {name!r} is reserved for the event index; rename the column"]
     if module and _MODULE_ATTRIBUTES.fullmatch(name):
@@ -181,10 +231,20 @@ def name_problems(where: str, name: object, *, module: bool = False) -> list[str
     return []
 
 
+def character_problems(where: str, name: object) -> list[str]:
+    """Why ``name`` has characters that something downstream takes for more than a name."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return []
+    return [
+        f"{where}: expected a name of letters, digits, '_', '-' and blanks, found {short(name)}; "
+        "rename the column"
+    ]
+
+
 def parse_part(part: type[T], value: Any, where: str, problems: list[str]) -> T | None:
     """Build a dataclass from a mapping; add to ``problems`` what is wrong instead of raising."""
     if not isinstance(value, Mapping):
-        problems.append(f"{where}: expected a mapping, found {value!r}")
+        problems.append(f"{where}: expected a mapping, found {short(value)}")
         return None
     known = {item.name: item for item in fields(part)}  # type: ignore[arg-type]
     required = [
@@ -198,8 +258,13 @@ def parse_part(part: type[T], value: Any, where: str, problems: list[str]) -> T 
         if key not in known
     ]
     found += [f"{where}: missing key {key!r}" for key in required if key not in value]
+    found += [
+        f"{where}: {key}: expected {_KINDS[known[key].type][0]}, found {short(item)}"
+        for key, item in value.items()
+        if key in known and not _KINDS.get(known[key].type, _ANYTHING)[1](item)
+    ]
     problems.extend(found)
-    if found:
+    if problems:  # of a part, or of one of its own parts
         return None
     try:
         return part(
@@ -213,7 +278,7 @@ def parse_part(part: type[T], value: Any, where: str, problems: list[str]) -> T 
 def parse_parts(part: type[T], value: Any, where: str, problems: list[str]) -> tuple[T, ...]:
     """Build one dataclass per entry of a list, like :func:`parse_part`."""
     if not isinstance(value, (list, tuple)):
-        problems.append(f"{where}: expected a list, found {value!r}")
+        problems.append(f"{where}: expected a list, found {short(value)}")
         return ()
     built = [parse_part(part, item, f"{where}[{i}]", problems) for i, item in enumerate(value)]
     return tuple(item for item in built if item is not None)

@@ -81,7 +81,10 @@ class DatasetSpec:
             ConfigError: another schema or version, unknown or missing keys, or broken rules.
         """
         if not isinstance(value, Mapping) or value.get("schema") != SCHEMA:
-            raise ConfigError(f"schema: expected {SCHEMA!r}, this is no prepared data set")
+            raise ConfigError(
+                f"schema: expected {SCHEMA!r}, this is no prepared data set; give a "
+                "folder that a script of data_prep/ wrote"
+            )
         if value.get("version") != VERSION:
             raise ConfigError(
                 f"version: expected {VERSION}, found {value.get('version')!r}; "

@@ -308,11 +308,16 @@ def build_model(
             model = model_class(feature_map, **params)
     except (KeyError, TypeError, AttributeError, NotImplementedError, ValueError) as error:
         if not fields:
-            raise ConfigError(f"model {name}: {type(error).__name__}: {error}") from error
+            raise ConfigError(
+                f"model {name}: expected hyper-parameters that its constructor takes, found "
+                f"{type(error).__name__}: {error}. Change them in the configuration."
+            ) from error
         raise ConfigError(
             f"model {name} cannot take a history field: its constructor raised "
-            f"{type(error).__name__}: {error}. A model must build its embeddings through FuxiCTR's "
-            "FeatureEmbedding or FeatureEmbeddingDict, or skip feature types it does not know."
+            f"{type(error).__name__}: {error}. Either a hyper-parameter is wrong, or the model "
+            "does not build its embeddings through FuxiCTR's FeatureEmbedding or "
+            "FeatureEmbeddingDict and does not skip feature types it does not know. A run of base "
+            "tells which."
         ) from error
     for field in fields:
         if shared[field.name].owner is None:

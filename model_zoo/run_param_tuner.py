@@ -4,10 +4,9 @@ Usage: python model_zoo/run_param_tuner.py --config TUNER.yaml --gpu -1 -1
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from fuxictr_loopfm.errors import LoopFMError
+from fuxictr_loopfm.exits import one_message
 from fuxictr_loopfm.experiment.sweep import sweep
 
 
@@ -21,12 +20,9 @@ def main() -> None:
     parser.add_argument(
         "--gpu", nargs="+", type=int, default=[-1], help="one process per entry; -1 is the CPU"
     )
-    options = parser.parse_args()
-    try:
+    with one_message():
+        options = parser.parse_args()
         sweep(options.config, options.gpu, options.tag, Path(__file__).resolve().parent)
-    except LoopFMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

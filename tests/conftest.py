@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Read by torch and numpy when they load, and inherited by the processes that tests start. One
 # thread keeps sums in one order and is the fastest for models as small as the tests'.
@@ -12,4 +12,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # On a shared machine an example's time says nothing. In CI examples are the same on every run.
 settings.register_profile("loopfm", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("loopfm")
+# `pytest --hypothesis-profile=nightly` or HYPOTHESIS_PROFILE=nightly: twelve times as many.
+settings.register_profile(
+    "nightly",
+    deadline=None,
+    max_examples=1_200,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# Whether a test fails, not by which smallest example: for mutants of the package.
+settings.register_profile(
+    "mutants",
+    deadline=None,
+    max_examples=40,
+    database=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "loopfm"))

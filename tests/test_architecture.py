@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "fuxictr_loopfm"
 MAX_LINES = 350
 
-_BASE = {"errors", "fsio", "sealed", "spec"}
+_BASE = {"errors", "fsio", "plain_arrays", "plain_h5", "plain_text", "sealed", "spec"}
 _STAGE = _BASE | {"events", "store"}
 _BELOW_EXPERIMENT = _STAGE | {"extraction", "compression", "structuring", "layers", "data", "host"}
 _BELOW_EXPERIMENT |= {"distillation", "analysis", "engine"}
@@ -20,7 +20,10 @@ _BELOW_EXPERIMENT |= {"distillation", "analysis", "engine"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "fsio": {"errors"},
-    "sealed": {"errors", "fsio"},
+    "sealed": {"errors", "fsio", "plain_text"},
+    "plain_arrays": set(),
+    "plain_h5": set(),
+    "plain_text": set(),
     "exits": {"errors"},
     "spec": {"errors"},
     "engine": {"errors"},
@@ -40,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # library: the modules that may import it, as prefixes of dotted names inside the package.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "h5py": ("store.", "events"),
+    "h5py": ("store.", "events", "plain"),
     "fuxictr": ("host", "data.encode", "data.processor", "experiment."),
     "torch": (
         "layers.",
@@ -57,6 +60,7 @@ TORCH_FREE = (
     "errors",
     "exits",
     "fsio",
+    "plain",
     "sealed",
     "spec",
     "events",

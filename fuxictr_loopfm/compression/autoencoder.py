@@ -22,6 +22,7 @@ from fuxictr_loopfm.fsio import atomic_path
 
 SCHEMA = "loopfm.autoencoder"
 VERSION = 1
+_MISFITS = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class Autoencoder(nn.Module):
@@ -216,9 +217,11 @@ class CoTrainer:
             fields = dict(content["spec"])
             for name in ("matryoshka_dims", "fit_periods"):
                 fields[name] = tuple(fields[name])
-            trainer = cls(AutoencoderSpec(**fields), device=device)
+            spec = AutoencoderSpec(**fields)
+            _check_weights(spec, content["state"], Path(path))
+            trainer = cls(spec, device=device)
             trainer.autoencoder.load_state_dict(content["state"])
-        except (ConfigError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (ConfigError, *_MISFITS) as error:
             raise ProvenanceError(
                 f"{path}: weights and header disagree ({error}); train the compressor again"
             ) from error
@@ -240,9 +243,26 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or found != (SCHEMA, VERSION):
         raise ProvenanceError(
             f"{path}: expected schema {SCHEMA} version {VERSION}, found {found}; "
-            "train the compressor again"
+            f"delete {path.parent} to train the compressor again"
         )
     return content
+
+
+def _check_weights(spec: AutoencoderSpec, state: Any, path: Path) -> None:
+    """Compare the header with the weights before it makes us reserve memory for its shapes."""
+    with torch.device("meta"):
+        wanted = Autoencoder(
+            spec.input_dim, spec.dim, spec.hidden, spec.matryoshka_dims
+        ).state_dict()
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    if found != expected:
+        raise ValueError(f"expected weights {expected}, found {found}")
+    # A tensor may repeat one stored number a billion times.
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    stored = path.stat().st_size
+    if needed > stored:
+        raise ValueError(f"expected {needed} bytes of weights, found a file of {stored}")
 
 
 def fit_post_hoc(

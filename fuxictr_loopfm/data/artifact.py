@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fuxictr_loopfm.data.columns import HISTORY_TYPE
+from fuxictr_loopfm.data.encoded_entries import entry_problems
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.fsio import atomic_dir, sha256_file, write_json
+from fuxictr_loopfm.fsio import atomic_dir, write_json
+from fuxictr_loopfm.sealed import file_problem, file_record, read_json, with_seal
 
 SCHEMA = "loopfm.encoded"
 VERSION = 1
@@ -26,33 +28,79 @@ FEATURE_MAP_FILE = "feature_map.json"
 REBUILD = f"Delete {MANIFEST_FILE} beside it to have the data encoded again."
 
 _STAGING = ".loopfm-staging"
+# Of releases before seals.
+_ENTRIES = (
+    "schema",
+    "version",
+    "view",
+    "fingerprint",
+    "files",
+    "params",
+    "dataset_id",
+    "prepared_fingerprint",
+    "rows",
+    "splits",
+    "group_id",
+    "labels",
+    "sequences",
+    "parts",
+    "histories",
+    "order",
+)
 _logger = logging.getLogger(__name__)
 
 Manifest = dict[str, Any]
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of ``folder``; every file it names exists in the recorded size.
+    """The manifest of ``folder``; every file it names is as it was written.
+
+    The feature map is left out: other runs may put their histories into it at any time, see
+    ``replace_histories``. Who holds the folder's lock compares it, see ``reusable_manifest``.
 
     Raises:
         DataError: no manifest, another schema or version, or a file that is missing or altered.
     """
+    manifest = read_description(folder)
+    problems = file_problems(folder, manifest, set(manifest["files"]) - {FEATURE_MAP_FILE})
+    if problems:
+        raise DataError("\n".join(problems))
+    return manifest
+
+
+def read_description(folder: Path) -> Manifest:
+    """The manifest of ``folder`` alone.
+
+    Raises:
+        DataError: there is none, it was altered, or it has another schema or version.
+    """
     path = folder / MANIFEST_FILE
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path, _ENTRIES)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a manifest of encoded data: {error}") from error
-    found = None
-    if isinstance(manifest, dict):
-        found = (manifest.get("schema"), manifest.get("version"))
+    found = (manifest.get("schema"), manifest.get("version"))
     if found != (SCHEMA, VERSION):
         raise DataError(f"{path}: expected {SCHEMA} version {VERSION}, found {found}. {REBUILD}")
-    for name, record in manifest["files"].items():
-        file = folder / name
-        size = file.stat().st_size if file.is_file() else None
-        if size != record["bytes"]:
-            raise DataError(f"{file}: expected {record['bytes']} bytes, found {size}. {REBUILD}")
-    return cast(Manifest, manifest)
+    missing = [name for name in ("view", "fingerprint", "files") if name not in manifest]
+    if missing or not isinstance(manifest["files"], dict):
+        raise DataError(f"{path}: expected view, fingerprint and files. {REBUILD}")
+    problems = entry_problems(manifest)
+    if problems:
+        raise DataError(f"{path}: {'; '.join(problems)}. {REBUILD}")
+    return manifest
+
+
+def file_problems(
+    folder: Path, manifest: Manifest, names: Collection[str] | None = None
+) -> list[str]:
+    """What is wrong with the files that a manifest names, or with some of them."""
+    found = (
+        file_problem(folder / name, record)
+        for name, record in manifest["files"].items()
+        if names is None or name in names
+    )
+    return [f"{problem}. {REBUILD}" for problem in found if problem]
 
 
 def reusable_manifest(folder: Path, view: str, fingerprint: str) -> Manifest | None:
@@ -65,9 +113,12 @@ def reusable_manifest(folder: Path, view: str, fingerprint: str) -> Manifest | N
     if not (folder / MANIFEST_FILE).exists():
         return None
     try:
-        manifest = read_manifest(folder)
+        manifest = read_description(folder)
+        problems = file_problems(folder, manifest)
     except DataError as error:
-        _logger.warning("Encode again: %s", error)
+        problems = [str(error)]
+    if problems:
+        _logger.warning("Encode again: %s", "; ".join(problems))
         return None
     if manifest["view"] != view:
         raise ConfigError(
@@ -90,14 +141,14 @@ def publishing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
     staging = folder / _STAGING
     with atomic_dir(staging) as temporary:
         yield temporary
-    files = {path.name: _record(path) for path in sorted(staging.iterdir())}
+    files = {path.name: file_record(path) for path in sorted(staging.iterdir())}
     _retire(folder, keep=set(files))
     for name in files:
         os.replace(staging / name, folder / name)
     staging.rmdir()
     write_json(
         folder / MANIFEST_FILE,
-        {**manifest, "schema": SCHEMA, "version": VERSION, "files": files},
+        with_seal({**manifest, "schema": SCHEMA, "version": VERSION, "files": files}),
     )
 
 
@@ -112,9 +163,9 @@ def replace_histories(
         return
     path = folder / FEATURE_MAP_FILE
     place_histories(path, histories, order)
-    files = {**manifest["files"], FEATURE_MAP_FILE: _record(path)}
+    files = {**manifest["files"], FEATURE_MAP_FILE: file_record(path)}
     manifest = {**manifest, "histories": histories, "order": order, "files": files}
-    write_json(folder / MANIFEST_FILE, manifest)
+    write_json(folder / MANIFEST_FILE, with_seal(manifest))
 
 
 def place_histories(path: Path, histories: list[Any], order: list[str]) -> None:
@@ -136,16 +187,12 @@ def place_histories(path: Path, histories: list[Any], order: list[str]) -> None:
     write_json(path, feature_map)
 
 
-def _record(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-
-
 def _retire(folder: Path, keep: set[str]) -> None:
     """Withdraw the manifest, then remove the files that only it named."""
     path = folder / MANIFEST_FILE
     try:
-        former = json.loads(path.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        former = read_json(path, _ENTRIES)["files"]
+    except (OSError, ValueError, KeyError):
         former = {}
     path.unlink(missing_ok=True)
     for name in former:

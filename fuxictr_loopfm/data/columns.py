@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fuxictr_loopfm.data.evaluated import feature_problems
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.events_parts import character_problems
 
 HISTORY_TYPE = "loopfm_sequence"
 TYPES = ("categorical", "numeric", "sequence", "meta")
@@ -88,6 +90,8 @@ def _expanded(value: Any, where: str, key: str) -> list[ColumnDict]:
 
 def _column_problems(column: ColumnDict, where: str) -> list[str]:
     problems = _dtype_problems(column, where)
+    problems += [f"{where}: {text}" for text in feature_problems(column)]
+    problems += character_problems(where, column["name"])
     if column.get("type") not in TYPES:
         expected = [*TYPES, HISTORY_TYPE]
         problems.append(f"{where}: type: expected one of {expected}, found {column.get('type')!r}")

@@ -126,7 +126,10 @@ def _planned(prepared: PreparedDataset, params: Mapping[str, Any], view: View) -
         added.append({"name": group_id, "active": True, "dtype": "str", "type": "meta"})
     problems = _unknown_columns(prepared, plan, view, group_of)
     if problems:
-        raise ConfigError([f"{params.get('dataset_id')}: {problem}" for problem in problems])
+        raise ConfigError(
+            [f"{params.get('dataset_id')}: {problem}" for problem in problems],
+            "Change feature_cols, label_col or group_id in dataset_config.yaml.",
+        )
     plan = replace(
         plan,
         encoded=(*plan.encoded, *added),

@@ -180,9 +180,12 @@ class HistorySource:
         mask: NDArray[np.bool_] | bool = True,
     ) -> None:
         """Fill label and log_age of the store rows ``events`` seen at the times ``now``."""
-        age = np.where(mask, now - take_rows(self.store.timestamp, events), 0)
+        # Past events are older than the sample, by up to 2**64 units: the sign bit is a digit.
+        age = np.where(mask, now - take_rows(self.store.timestamp, events), 0).view(np.uint64)
         if self._label is not None:
-            label = np.where(age > self.spec.label_delay, take_rows(self._label, events), 0)
+            label = np.where(
+                age > np.uint64(self.spec.label_delay), take_rows(self._label, events), 0
+            )
             batch.label = torch.from_numpy(label.astype(np.int64))
         if "log_age" in self.columns:
             seconds = age / UNITS_PER_SECOND[self.store.manifest.time_unit]

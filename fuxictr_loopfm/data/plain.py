@@ -103,7 +103,10 @@ def _check_settings(params: Mapping[str, Any], plan: ColumnPlan, data_format: st
         names = [entry["name"] for entry in plan.histories]
         problems.append(f"feature_cols: {names}: a history needs a prepared data set")
     if problems:
-        raise ConfigError([f"{where}: {problem}" for problem in problems])
+        raise ConfigError(
+            [f"{where}: {problem}" for problem in problems],
+            "Change its entry in the configuration.",
+        )
 
 
 def _source_files(path: str, data_format: str) -> list[Path]:
@@ -111,7 +114,10 @@ def _source_files(path: str, data_format: str) -> list[Path]:
     source = Path(path)
     files = sorted(source.glob(f"*.{data_format}")) if source.is_dir() else [source]
     if not files or not files[0].is_file():
-        raise DataError(f"{path}: expected a {data_format} file or a folder of them, found none")
+        raise DataError(
+            f"{path}: expected a {data_format} file or a folder of them, found none. "
+            "Check the path in dataset_config.yaml."
+        )
     return files
 
 
@@ -142,7 +148,8 @@ def _encode(
 ) -> None:
     processor = LocalProcessor(plan, str(params["dataset_id"]), staging)
     _logger.info("Encode %s", params["dataset_id"])
-    with data_errors(str(params["dataset_id"])):
+    first = [str(files[0]) for files in sources.values()]
+    with data_errors(f"{params['dataset_id']}: {', '.join(first)}"):
         tables = {
             split: processor.preprocess(_scan(files, data_format, processor.dtype_dict))
             for split, files in sources.items()

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.plain_arrays import map_npy
 
 Padding = Literal["pre", "post"]
 
@@ -56,7 +57,7 @@ def load_sequence(folder: Path, index: int, max_len: int) -> EncodedSequence:
     arrays = []
     for file in file_names(index):
         try:
-            arrays.append(np.load(folder / file, mmap_mode="r", allow_pickle=False))
+            arrays.append(map_npy(folder / file, kind="iu", ndim=1))
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{folder / file}: cannot be read: {error}. Delete the folder to rebuild it."

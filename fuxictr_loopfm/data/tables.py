@@ -31,6 +31,8 @@ def row_count(parts: list[Path]) -> int:
     """Rows of all parts."""
     try:
         return sum(pq.read_metadata(path).num_rows for path in parts)
+    except pa.ArrowMemoryError:
+        raise  # the file is not to blame
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{parts[0].parent}: cannot be read as parquet: {error}") from error
 
@@ -39,6 +41,8 @@ def column_names(parts: list[Path]) -> list[str]:
     """Column names of the first part; every part of one data set has the same."""
     try:
         return list(pq.read_schema(parts[0]).names)
+    except pa.ArrowMemoryError:
+        raise  # the file is not to blame
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{parts[0]}: cannot be read as parquet: {error}") from error
 
@@ -61,6 +65,8 @@ def _read_part(path: Path, name: str) -> np.ndarray:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(columns=[name])
+    except pa.ArrowMemoryError:
+        raise  # the file is not to blame
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: column {name}: cannot be read: {error}") from error
     if name not in table.column_names:

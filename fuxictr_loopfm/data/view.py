@@ -13,12 +13,12 @@ from fuxictr_loopfm.data.artifact import (
     MANIFEST_FILE,
     REBUILD,
     Manifest,
+    file_problems,
     read_manifest,
 )
 from fuxictr_loopfm.data.ragged import EncodedSequence, Padding, load_sequence
 from fuxictr_loopfm.data.tables import read_column
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.fsio import sha256_file
 
 
 class EncodedView:
@@ -107,6 +107,11 @@ class EncodedView:
         values: np.ndarray | None = None
         for file, (start, stop) in self.manifest["parts"].items():
             part = read_column([self.folder / file], name)
+            if len(part) != stop - start or stop > self.num_events:
+                raise DataError(
+                    f"{self.folder / file}: expected rows {start} to {stop} of {self.num_events}, "
+                    f"found {len(part)} rows. {REBUILD}"
+                )
             if values is None:
                 values = np.empty((self.num_events, *part.shape[1:]), dtype=part.dtype)
             values[start:stop] = part
@@ -136,15 +141,11 @@ class EncodedView:
         """Compare every file with its checksum.
 
         Raises:
-            DataError: a file differs.
+            DataError: some differ; names all of them.
         """
-        for name, record in self.manifest["files"].items():
-            found = sha256_file(self.folder / name)
-            if found != record["sha256"]:
-                raise DataError(
-                    f"{self.folder / name}: expected sha256 {record['sha256']}, found {found}. "
-                    f"{REBUILD}"
-                )
+        problems = file_problems(self.folder, self.manifest)
+        if problems:
+            raise DataError("\n".join(problems))
 
     def _sequence_index(self, name: str) -> int:
         names = [entry["name"] for entry in self.manifest["sequences"]]

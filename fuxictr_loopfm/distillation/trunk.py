@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,7 +31,13 @@ def find_trunk(model: Any, example: Mapping[str, Any], path: str | None) -> tupl
     """
     modules = dict(model.named_modules())
     if path is not None and path not in modules:
-        raise ConfigError(f"loopfm_kd_trunk: {path!r} is no module; found {sorted(modules)[1:]}")
+        near = difflib.get_close_matches(path, modules, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        found = [name for name in sorted(modules) if name.count(".") < 2][1:]
+        raise ConfigError(
+            f"loopfm_kd_trunk: {path!r} is no module{hint}; expected one of {found} or a module "
+            "inside, or null to have it found."
+        )
     widths = _output_widths(model, example, [path] if path else None)
     if path is not None:
         if path not in widths:

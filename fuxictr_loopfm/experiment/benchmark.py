@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.events_parts import did_you_mean
 from fuxictr_loopfm.experiment.config import expids
 from fuxictr_loopfm.experiment.configs import (
     METHODS,
@@ -26,6 +27,7 @@ from fuxictr_loopfm.experiment.configs import (
     write_teacher_config,
     write_vertical_config,
 )
+from fuxictr_loopfm.experiment.device import require_device
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.keys import default_values
 from fuxictr_loopfm.experiment.layout import Checkout
@@ -64,8 +66,10 @@ class BenchmarkPlan:
     teacher: str = TEACHER_MODEL
 
     def __post_init__(self) -> None:
+        require_device(self.gpu)
         problems = [
             f"METHODS: expected names among {list(METHODS)}, found {method!r}"
+            + did_you_mean(method, METHODS)
             for method in self.methods
             if method not in METHODS
         ]

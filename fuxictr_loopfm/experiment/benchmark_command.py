@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fuxictr_loopfm.experiment.engine_options import at_least_one
+
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """Which data set, and where its files are."""
@@ -21,7 +23,7 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     parser.add_argument("--models", nargs="+", default=["DeepFM"], help="e.g. DeepFM DeepFM:small")
     parser.add_argument("--methods", nargs="+", help="default: all")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
+    parser.add_argument("--seeds", type=at_least_one, default=5, help="number of seeds (default 5)")
     parser.add_argument("--out", type=Path, help="output folder (default runs/<dataset>)")
     parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
     parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
@@ -34,7 +36,7 @@ def add_paper(parser: argparse.ArgumentParser) -> None:
     )
     add_dataset(parser)
     parser.add_argument("--models", nargs="+", help="other vertical models than the table's")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
+    parser.add_argument("--seeds", type=at_least_one, default=5, help="number of seeds (default 5)")
     parser.add_argument("--out", type=Path, help="output folder (default runs/paper/<dataset>)")
     parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
     parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
@@ -57,8 +59,7 @@ def run_benchmark(options: argparse.Namespace) -> None:
 
     checkout = Checkout.find()
     out = options.out or Path("runs") / options.dataset
-    log_to_file(out / "benchmark.log")
-    prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
+    # Checked before the data are prepared, which may take long.
     plan = BenchmarkPlan(
         models=tuple(options.models),
         methods=tuple(options.methods or METHODS),
@@ -68,6 +69,8 @@ def run_benchmark(options: argparse.Namespace) -> None:
         gpu=options.gpu,
         command=_benchmark_command(options),
     )
+    log_to_file(out / "benchmark.log")
+    prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
     records = Benchmark(checkout, prepared, plan).run()
     write_leaderboard(records, out)
     print(to_terminal(summarise(records)))
@@ -91,12 +94,14 @@ def _benchmark_command(options: argparse.Namespace) -> str:
 def run_paper(options: argparse.Namespace) -> None:
     """Run a table of the paper, print ours beside the paper's."""
     from fuxictr_loopfm.experiment.benchmark import log_to_file
+    from fuxictr_loopfm.experiment.device import require_device
     from fuxictr_loopfm.experiment.layout import Checkout
     from fuxictr_loopfm.experiment.paper import run_table
     from fuxictr_loopfm.experiment.paper_render import write_table
     from fuxictr_loopfm.experiment.paper_table import load_table
     from fuxictr_loopfm.experiment.preparation import prepare
 
+    require_device(options.gpu)
     checkout = Checkout.find()
     table = load_table(checkout.root / "benchmark_configs" / "paper", options.table)
     out = options.out or Path("runs") / "paper" / options.dataset

@@ -66,7 +66,7 @@ class ModelName:
         if size not in SIZES:
             raise ConfigError(
                 f"model {text!r}: expected a size among {sorted(filter(None, SIZES))} after the "
-                f"colon, found {size!r}"
+                f"colon, found {size!r}. Choose one, or leave the colon out."
             )
         return cls(model, size)
 

@@ -9,10 +9,11 @@ from typing import Any
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.config import load_params
+from fuxictr_loopfm.experiment.device import require_device
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
+from fuxictr_loopfm.experiment.param_rules import problems_of_params
 
-REQUIRED = ("model", "model_root", "data_root", "feature_cols", "label_col", "batch_size")
-WHOLE_NUMBERS = ("batch_size", "embedding_dim", "epochs", "seed")
+REMEDY = "Change the configuration; what each loopfm_ key means: fuxictr_loopfm/experiment/keys.py."
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,43 @@ class Experiment:
         """
         params = load_params(config_dir, expid, base_dir)
         params.update(overrides or {}, gpu=gpu)
-        keys = LoopFMKeys.from_params(params, f"{config_dir}: {expid}")
-        problems = [
-            f"{config_dir}: {expid}: expected a key {name}, found none"
-            for name in REQUIRED
-            if params.get(name) is None
-        ]
-        problems += [
-            f"{config_dir}: {expid}: {name}: expected a whole number, found {params[name]!r}"
-            for name in WHOLE_NUMBERS
-            if not isinstance(params.get(name, 0), int)
-        ]
+        where = f"{_model_file(Path(config_dir))}: {expid}"
+        return cls.from_params(params, where, base_dir=base_dir, zoo=zoo, config_dir=config_dir)
+
+    @classmethod
+    def from_params(
+        cls,
+        params: dict[str, Any],
+        where: str,
+        *,
+        base_dir: Path | str,
+        zoo: Path | str,
+        config_dir: Path | str,
+    ) -> Experiment:
+        """The experiment of resolved params, checked.
+
+        Args:
+            params: FuxiCTR params with absolute paths.
+            where: names their source in messages.
+            base_dir, zoo, config_dir: see :meth:`load`.
+        Raises:
+            ConfigError: a key is missing, unknown or of another type.
+        """
+        require_device(params.get("gpu", -1))
+        try:
+            keys = LoopFMKeys.from_params(params, where)
+        except ConfigError as error:
+            raise ConfigError(error.problems, REMEDY) from None
+        problems = [f"{where}: {problem}" for problem in problems_of_params(params)]
         if problems:
-            raise ConfigError(problems)
-        ColumnPlan.from_params(params)
+            raise ConfigError(problems, REMEDY)
+        try:
+            ColumnPlan.from_params(params)
+        except ConfigError as error:
+            path = Path(config_dir, "dataset_config.yaml")
+            raise ConfigError(
+                [f"{path}: {problem}" for problem in error.problems], "Change the columns there."
+            ) from None
         zoos = [Path(keys.model_zoo)] if keys.model_zoo else []
         return cls(params, keys, (*zoos, Path(zoo)), Path(base_dir), Path(config_dir))
 
@@ -79,6 +103,11 @@ class Experiment:
     def expid(self) -> str:
         """The experiment's name."""
         return str(self.params["model_id"])
+
+    @property
+    def where(self) -> str:
+        """File and expid, for messages."""
+        return f"{_model_file(self.config_dir)}: {self.expid}"
 
     def load_teacher(self) -> Experiment | None:
         """The experiment named by ``loopfm_teacher``, None if there is none.
@@ -98,8 +127,15 @@ class Experiment:
         )
         if teacher.keys.view != "teacher":
             raise ConfigError(
-                f"{folder}: {teacher.expid}: loopfm_view: expected 'teacher' for an expid named by "
-                f"loopfm_teacher, found {teacher.keys.view!r}"
+                f"{teacher.where}: loopfm_view: expected 'teacher' for an expid named by "
+                f"loopfm_teacher, found {teacher.keys.view!r}. Name a teacher's expid in "
+                f"loopfm_teacher of {self.expid}."
             )
         # A vertical model's zoo is the last resort, so that it never changes which class is found.
         return replace(teacher, zoos=tuple(dict.fromkeys((*teacher.zoos, *self.zoos))))
+
+
+def _model_file(config_dir: Path) -> Path:
+    """What defines the experiments of a folder, for messages."""
+    path = config_dir / "model_config.yaml"
+    return path if path.is_file() else path.with_suffix("")

@@ -37,7 +37,7 @@ def export_histories(workspace: Workspace, out: Path, splits: Sequence[str]) -> 
     if "embedding" not in workspace.keys.columns:
         raise ConfigError(
             f"{workspace.params['model_id']}: loopfm_history: expected a history with the column "
-            f"embedding, found {workspace.keys.history}"
+            f"embedding, found {workspace.keys.history}. Give the expid of another method."
         )
     written = [path for split in splits for path in _export_split(workspace, out, split)]
     feature_map = json.loads(workspace.view.feature_map_path.read_text(encoding="utf-8"))

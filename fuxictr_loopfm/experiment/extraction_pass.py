@@ -29,11 +29,13 @@ from fuxictr_loopfm.experiment.extraction_task import (
 from fuxictr_loopfm.experiment.key_rules import split_names
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.experiment.teacher import TeacherRun
-from fuxictr_loopfm.extraction.extractor import EmbeddingBatch
+from fuxictr_loopfm.extraction.extractor import EmbeddingBatch, require_variation
 from fuxictr_loopfm.extraction.parts import PART_ROWS, Part, plan_parts, share_of
 from fuxictr_loopfm.extraction.tap import TapRecorder
 from fuxictr_loopfm.fsio import atomic_path, fingerprint, locked
-from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest, PartRecord
+from fuxictr_loopfm.plain_arrays import map_npy
+from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest
+from fuxictr_loopfm.store.part_record import PartRecord, finished_file
 from fuxictr_loopfm.store.schema import MANIFEST_FILE
 
 CALIBRATION_ROWS = 200_000
@@ -140,10 +142,20 @@ class ExtractionPass:
         """Have the teacher trained, and log what a codec may be fitted on."""
         run = self.run.ready()
         logging.info("Extract periods %s with %s", self.periods, run.teacher.expid)
-        if not (self.folder / CALIBRATION_FILE).is_file():
+        if self._calibration() is None:
             with TapRecorder(run.model, run.taps()) as recorder:
                 last = max(run.prepared.spec.periods.teacher_train)
-                _write_calibration(self.folder, embed(run, recorder, last))
+                embedded = embed(run, recorder, last)
+                meta = self._calibration_meta
+                _write_calibration(self.folder, embedded, run.keys.taps, meta)
+
+    @property
+    def _calibration_meta(self) -> dict[str, Any]:
+        return {"compressor": self.run.compressor_fingerprint}
+
+    def _calibration(self) -> PartRecord | None:
+        """Record of what codecs are fitted on, if that is whole and this compressor's."""
+        return finished_file(self.folder / CALIBRATION_FILE, self._calibration_meta)
 
     def _write(self, parts: Sequence[Part], engine: str, workers: int) -> None:
         task = self.task(parts, apart=workers > 1 or engine != "processes")
@@ -166,6 +178,12 @@ class ExtractionPass:
 
     def _complete(self, records: list[PartRecord]) -> None:
         run = self.run
+        calibration = self._calibration()
+        if calibration is None:
+            raise StoreError(
+                f"{self.folder / CALIBRATION_FILE}: was altered while the log was written. Run the "
+                "experiment again; finished parts are kept."
+            )
         manifest = ExtractionManifest(
             dim=1 if run.logs_soft_label else run.keys.dim,
             taps=list(split_names(run.keys.taps)),
@@ -174,6 +192,8 @@ class ExtractionPass:
             teacher_train_periods=list(run.prepared.spec.periods.teacher_train),
             logged_periods=self.periods,
             parts=tuple(records),
+            dataset_fingerprint=run.prepared.fingerprint,
+            calibration=calibration,
         )
         ExtractionLog.write_manifest(self.folder, manifest)
 
@@ -208,15 +228,21 @@ def extraction_provenance(manifest: ExtractionManifest) -> dict[str, Any]:
     }
 
 
-def _write_calibration(folder: Path, parts: Iterator[EmbeddingBatch]) -> None:
+def _write_calibration(
+    folder: Path, parts: Iterator[EmbeddingBatch], taps: str, meta: dict[str, Any]
+) -> None:
     """Embeddings of the teacher's last training period: what a quantiser may be fitted on."""
     rows: list[np.ndarray] = []
     for part in parts:
         rows.append(part.embedding)
         if sum(map(len, rows)) >= CALIBRATION_ROWS:
             break
-    with atomic_path(folder / CALIBRATION_FILE) as temporary:
-        np.save(temporary, np.concatenate(rows), allow_pickle=False)
+    embedding = np.concatenate(rows)
+    require_variation(embedding, taps)
+    path = folder / CALIBRATION_FILE
+    with atomic_path(path) as temporary:
+        np.save(temporary, embedding, allow_pickle=False)
+    PartRecord.write(path, len(embedding), meta)
 
 
 def calibration_embedding(folder: Path) -> np.ndarray:
@@ -226,8 +252,12 @@ def calibration_embedding(folder: Path) -> np.ndarray:
         StoreError: the file is missing or damaged.
     """
     path = folder / CALIBRATION_FILE
+    record = ExtractionLog.read_manifest(folder).calibration
+    problem = None if record is None else record.problem(path)
+    if problem:
+        raise StoreError(f"{problem}. Delete {folder} to log again.")
     try:
-        return np.load(path, allow_pickle=False)
+        return np.array(map_npy(path, kind="f", ndim=2))
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{path}: expected embeddings to fit the codec on, found a damaged file ({error}). "

@@ -12,7 +12,8 @@ from fuxictr_loopfm.experiment.trainer import progress
 from fuxictr_loopfm.extraction.extractor import EmbeddingBatch, extract
 from fuxictr_loopfm.extraction.parts import Part, consecutive, write_parts
 from fuxictr_loopfm.extraction.tap import TapRecorder
-from fuxictr_loopfm.store.extraction_log import ExtractionLog, PartRecord
+from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.store.part_record import PartRecord
 
 
 class ExtractionTask:

@@ -8,17 +8,15 @@ from fuxictr_loopfm.data.current_source import CurrentSource
 from fuxictr_loopfm.data.dataloader import BatchSource
 from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.experiment.early_checks import ALL_COLUMNS, POOLING, feature_types
 from fuxictr_loopfm.experiment.key_rules import split_names
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.experiment.workspace import Workspace
 from fuxictr_loopfm.store.event_store import EventStore
 
-ALL_COLUMNS = "all"
 CURRENT_FEATURE = "loopfm_current"
 ID_BYTES = 4
 LABEL_BYTES = 1
-# Encoders that treat every past event alike, whatever the candidate is.
-POOLING = ("mean", "sum")
 
 
 class Histories:
@@ -94,12 +92,8 @@ def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
     """Columns named by a key, else the data set's item columns that this view has."""
     if named is not None and named != ALL_COLUMNS:
         return split_names(named)
-    features = [
-        name
-        for column in workspace.params["feature_cols"]
-        if column.get("type") == "categorical"
-        for name in (column["name"] if isinstance(column["name"], list) else [column["name"]])
-    ]
+    types = feature_types(workspace.params)
+    features = [name for name, kind in types.items() if kind == "categorical"]
     if named == ALL_COLUMNS:
         return tuple(features)
     return tuple(c for c in workspace.prepared.spec.item_columns if c in features)

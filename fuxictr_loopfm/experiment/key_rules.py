@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from fuxictr_loopfm.events_parts import MAX_HISTORY, did_you_mean
+
 if TYPE_CHECKING:
     from fuxictr_loopfm.experiment.keys import LoopFMKeys
 
@@ -30,6 +32,9 @@ NOT_NEGATIVE = (
     *("delay_seconds", "label_delay_seconds", "kd_weight", "kd_gradient_scale", "kd_label_scale"),
     *("compressor_lr", "encoder_dropout", "hint_weight"),
 )
+# Microseconds of more than this are no int64.
+MOST_SECONDS = 9e12
+SECONDS = ("delay_seconds", "label_delay_seconds", "window_seconds")
 TRANSFERS = ("kd", "hint", "current", "control")
 
 
@@ -86,7 +91,7 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
         if column not in HISTORY_COLUMNS:
             problems.append(
                 f"{PREFIX}history: expected columns among {list(HISTORY_COLUMNS)} joined by "
-                f"'+', found {column!r}"
+                f"'+', found {column!r}{did_you_mean(column, HISTORY_COLUMNS)}"
             )
     if keys.prefix_dim is not None and not 1 <= keys.prefix_dim <= keys.dim:
         problems.append(
@@ -114,13 +119,27 @@ def _range_problems(keys: LoopFMKeys) -> list[str]:
     for name, allowed in CHOICES.items():
         found = getattr(keys, name)
         if found not in allowed:
-            problems.append(f"{PREFIX}{name}: expected one of {list(allowed)}, found {found!r}")
+            problems.append(
+                f"{PREFIX}{name}: expected one of {list(allowed)}, found {found!r}"
+                + did_you_mean(found, allowed)
+            )
     for name in AT_LEAST_ONE:
         if getattr(keys, name) < 1:
             problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(keys, name)}")
     for name in NOT_NEGATIVE:
         if getattr(keys, name) < 0:
             problems.append(f"{PREFIX}{name}: expected 0 or more, found {getattr(keys, name)}")
+    if keys.max_len > MAX_HISTORY:
+        problems.append(f"{PREFIX}max_len: expected at most {MAX_HISTORY}, found {keys.max_len}")
+    problems += [
+        f"{PREFIX}{name}: expected at most {MOST_SECONDS:g} seconds, found {getattr(keys, name):g}"
+        for name in SECONDS
+        if (getattr(keys, name) or 0) > MOST_SECONDS
+    ]
+    if not split_names(keys.taps):
+        problems.append(
+            f"{PREFIX}taps: expected layers of the teacher joined by '+', found {keys.taps!r}"
+        )
     if keys.hint_temperature <= 0:
         problems.append(
             f"{PREFIX}hint_temperature: expected more than 0, found {keys.hint_temperature}"

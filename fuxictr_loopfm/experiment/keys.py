@@ -14,6 +14,7 @@ from typing import Any
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment.key_rules import PREFIX, coerced, problems_of, split_names
 from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
+from fuxictr_loopfm.structuring.event_filter import reads_label
 
 KD_NAMES = {
     "aux_head": "KD",
@@ -183,7 +184,7 @@ class LoopFMKeys:
         """
         per_second = UNITS_PER_SECOND[time_unit]
         delay = self.delay_seconds
-        if self.event_filter is not None and self.event_filter.startswith("label"):
+        if self.event_filter is not None and reads_label(self.event_filter):
             delay = max(delay, self.label_delay_seconds)
         window = self.window_seconds
         return SequenceSpec(

@@ -121,7 +121,8 @@ def require_comparable(records: Sequence[RunRecord]) -> None:
     """Refuse records whose numbers may not stand in one table.
 
     Raises:
-        DataError: no records, or records of two protocols, or of two splits of one data set.
+        DataError: no records, or records of two protocols, or of one data set in two splits or
+            states.
     """
     if not records:
         raise DataError("leaderboard: expected run records, found none; run a benchmark first")
@@ -132,8 +133,17 @@ def require_comparable(records: Sequence[RunRecord]) -> None:
             "different protocols are not comparable: make one leaderboard for each"
         )
     splits: dict[str, set[str]] = defaultdict(set)
+    data: dict[str, set[str]] = defaultdict(set)
     for run in records:
         splits[run.dataset_id].add(run.split)
+        data[run.dataset_id].add(run.fingerprints["data"])
+    for dataset_id, found in data.items():
+        if len(found) > 1:
+            raise DataError(
+                f"leaderboard, data of {dataset_id}: expected one fingerprint, found "
+                f"{', '.join(sorted(found))}: the data set was prepared anew in between. Run the "
+                "older ones again, or make one leaderboard for each"
+            )
     for dataset_id, found in splits.items():
         if len(found) > 1:
             raise DataError(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.events_io import EVENTS_FILE
 from fuxictr_loopfm.events_parts import did_you_mean
 from fuxictr_loopfm.store.extraction_reader import ExtractionReader
@@ -94,8 +95,9 @@ class LoggedEvents:
         """Rows of the log that are logged and pass the filter, and some of their columns.
 
         Raises:
-            DataError: a column does not exist, or the file cannot be read.
+            DataError: a column does not exist, or the file was altered or cannot be read.
         """
+        PreparedDataset.load(self.prepared)  # compares its checksum
         path, passes = self.prepared / EVENTS_FILE, None
         wanted = [*columns, "period"]
         if self.event_filter is not None:
@@ -119,6 +121,8 @@ class LoggedEvents:
                     start += len(mask)
                     if len(src_row):
                         yield src_row, table if mask.all() else table.filter(pa.array(mask))
+        except pa.ArrowMemoryError:
+            raise  # the file is not to blame
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: cannot be read: {error}") from error
 

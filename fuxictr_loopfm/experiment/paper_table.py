@@ -190,7 +190,10 @@ def load_table(folder: Path, number: int) -> PaperTable:
     path = folder / f"table_{number:02d}.yaml"
     if not path.is_file():
         known = sorted(int(p.stem[-2:]) for p in folder.glob("table_[0-9][0-9].yaml"))
-        raise ConfigError(f"TABLE={number}: expected one of {known} ({folder}), found none")
+        raise ConfigError(
+            f"TABLE={number}: expected one of {known}, found no such table in {folder}. "
+            "Choose another --table."
+        )
     return table_from_dict({"number": number, **read_yaml(path)}, str(path))
 
 

@@ -8,22 +8,43 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from fuxictr.features import FeatureMap
+import numpy as np
 from fuxictr.pytorch.dataloaders import RankDataLoader
 
+from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.data.plain import build_plain
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.data.plain import PlainPaths, build_plain
+from fuxictr_loopfm.data.tables import read_column
+from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.model import count_parameters, new_model
+from fuxictr_loopfm.experiment.model import count_parameters, new_model, read_feature_map
 from fuxictr_loopfm.experiment.record import RunRecord, utc_now
+from fuxictr_loopfm.experiment.repeat import PLAIN, repeat_notes
 from fuxictr_loopfm.experiment.reporting import Outcome, make_record
 from fuxictr_loopfm.experiment.trainer import evaluate
 from fuxictr_loopfm.fsio import fingerprint, sha256_file
 
 FILES = ("train_data", "valid_data", "test_data")
+
+
+def _require_both_classes(params: Mapping[str, Any], encoded: PlainPaths) -> None:
+    """A file to validate or test on must have clicks and others, or the training was for nothing.
+
+    Raises:
+        DataError: it has not.
+    """
+    (label,) = ColumnPlan.from_params(params).labels[:1]
+    for name, path in (("valid_data", encoded.valid), ("test_data", encoded.test)):
+        values = np.unique(read_column([Path(str(path))], label["name"]))
+        if not np.array_equal(values, (0, 1)):
+            raise DataError(
+                f"{params[name]}: {label['name']}: expected labels 0 and 1, found "
+                f"{values[:5].tolist()}. Give {name} with both, of a longer time for example."
+            )
 
 
 def run_plain(
@@ -42,13 +63,16 @@ def run_plain(
         )
     for name in FILES:
         if not params.get(name):
-            raise ConfigError(f"{experiment.expid}: {name}: expected a file, found null")
+            raise ConfigError(
+                f"{experiment.expid}: {name}: expected a file, found null. Name one in the data "
+                "set's entry of dataset_config.yaml."
+            )
     started = utc_now()
     encoded = build_plain(params)
     paths = {"train_data": encoded.train, "valid_data": encoded.valid, "test_data": encoded.test}
+    _require_both_classes(params, encoded)
     folder = Path(params["data_root"]) / params["dataset_id"]
-    feature_map = FeatureMap(params["dataset_id"], str(folder))
-    feature_map.load(str(folder / "feature_map.json"), params)
+    feature_map = read_feature_map(folder / "feature_map.json", params)
     model = new_model(experiment, feature_map)
     logging.info("Total number of parameters: %d.", count_parameters(model))
     train, valid, test = RankDataLoader(
@@ -66,6 +90,7 @@ def run_plain(
     results["test"] = evaluate(model, test)[0]
     data = {name: sha256_file(params[name]) for name in FILES}
     outcome = Outcome(model, results["test"], seconds, started, data=fingerprint(data))
+    origin = {name: {"file": Path(params[name]).name, "sha256": data[name]} for name in FILES}
     shared = data["valid_data"] == data["test_data"]
     record = make_record(
         experiment,
@@ -78,5 +103,6 @@ def run_plain(
         if shared
         else "early stopping on the validation file, then the test file",
         command=command,
+        repeat=repeat_notes(experiment, model, kind=PLAIN, origin=origin),
     )
     return record, results

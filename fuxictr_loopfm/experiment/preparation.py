@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,13 +45,16 @@ def prepare(
         DataError: the raw folder is missing or the preparation failed.
     """
     if raw is not None and not raw.exists():
-        raise DataError(f"DATA={raw}: expected a folder with the raw files, found none")
+        raise DataError(
+            f"DATA={raw}: expected a folder with the raw files, found none. "
+            "data_prep/README.md says which are needed and where they are from."
+        )
     if raw is not None and (raw / "dataset.yaml").is_file():
         prepared = PreparedDataset.load(raw)
         if prepared.spec.dataset_id != dataset_id:
             raise DataError(
                 f"{raw}/dataset.yaml: dataset_id: expected {dataset_id} (DATASET), found "
-                f"{prepared.spec.dataset_id}"
+                f"{prepared.spec.dataset_id}. Give that id, or another folder."
             )
         if drop_last_period:
             raise DataError(
@@ -78,9 +80,8 @@ def _prepare_if_changed(folder: Path, script: Path, raw: Path | None, options: l
     if ready and json.loads(note.read_text(encoding="utf-8")) == identity:
         return
     logging.info("Prepare %s", folder.name)
-    if folder.exists():
-        note.unlink(missing_ok=True)
-        shutil.rmtree(folder)
+    # Without its note the former data set is not taken for the new one; it stays until then.
+    note.unlink(missing_ok=True)
     run_script(script, folder, raw, options)
     write_json(note, identity)
 
@@ -107,14 +108,19 @@ def _run(command: list[str]) -> tuple[int, str]:
     kept = b""
     with subprocess.Popen(command, stderr=subprocess.PIPE, bufsize=0) as process:
         assert process.stderr is not None
-        while chunk := process.stderr.read(4096):
-            kept += chunk
-            mark = ERROR_LINE.search(kept)
-            # Without the mark, the line that is being written may still become it.
-            end = mark.start(1) if mark else 1 + max(kept.rfind(b"\n"), kept.rfind(b"\r"))
-            sys.stderr.write(kept[:end].decode("utf-8", errors="replace"))
-            sys.stderr.flush()
-            kept = kept[end:]
+        try:
+            while chunk := process.stderr.read(4096):
+                kept += chunk
+                mark = ERROR_LINE.search(kept)
+                # Without the mark, the line that is being written may still become it.
+                end = mark.start(1) if mark else 1 + max(kept.rfind(b"\n"), kept.rfind(b"\r"))
+                sys.stderr.write(kept[:end].decode("utf-8", errors="replace"))
+                sys.stderr.flush()
+                kept = kept[end:]
+        except BaseException:
+            process.terminate()  # who is stopped stops the script, and says so alone
+            process.stderr.read()
+            raise
     text = kept.decode("utf-8", errors="replace")
     if process.returncode == 0:
         sys.stderr.write(text)

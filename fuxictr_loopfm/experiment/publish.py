@@ -79,6 +79,12 @@ def publish(
         DataError: unreadable records, or a table that they do not fill.
         ConfigError: a model without a configuration, committed or in ``results``.
     """
+    known = load_tables(checkout.configs("paper"))
+    unknown = sorted(set(tables) - known.keys())
+    if unknown:
+        raise DataError(
+            f"--tables: expected some of {sorted(known)}, found {unknown}. Choose among these."
+        )
     given = {path: read_records([path]) for path in results}
     found = {run.dataset_id for runs in given.values() for run in runs}
     left_out = {}
@@ -159,17 +165,25 @@ def filled_document(checkout: Checkout, text: str) -> str:
         runs = [run for run in committed(checkout, dataset_id).records if not is_paper(run)]
         if not runs:
             raise DataError(
-                f"{opening.strip()}: no published runs; data sets: {datasets(checkout)}"
+                f"{opening.strip()}: expected published runs of {dataset_id}, found none; "
+                f"data sets: {datasets(checkout)}. Publish its runs first, or correct the mark."
             )
         return f"{opening}{render_table(runs, model).strip()}\n{closing}"
 
     return _MARKED.sub(table, text)
 
 
+def _filled(checkout: Checkout, path: Path) -> str:
+    try:
+        return filled_document(checkout, path.read_text(encoding="utf-8"))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
 def fill_documents(checkout: Checkout, documents: Iterable[Path]) -> None:
     """Make the marked tables of documents anew, see ``filled_document``."""
     for path in documents:
-        write_text(path, filled_document(checkout, path.read_text(encoding="utf-8")))
+        write_text(path, _filled(checkout, path))
 
 
 def outdated(checkout: Checkout, documents: Iterable[Path] = ()) -> list[Path]:
@@ -178,7 +192,7 @@ def outdated(checkout: Checkout, documents: Iterable[Path] = ()) -> list[Path]:
     for dataset_id in datasets(checkout):
         pages |= rendered(checkout, committed(checkout, dataset_id))
     for path in documents:
-        pages[path] = filled_document(checkout, path.read_text(encoding="utf-8"))
+        pages[path] = _filled(checkout, path)
     return [
         path
         for path, text in pages.items()

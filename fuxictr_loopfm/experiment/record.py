@@ -5,7 +5,6 @@ Leaderboards are derived from these records and from nothing else.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,8 @@ from fuxictr_loopfm import fsio
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.experiment.environment import code_identity, collect_environment, utc_now
 from fuxictr_loopfm.experiment.record_pack import is_header, merged
+from fuxictr_loopfm.plain_text import parse_json
+from fuxictr_loopfm.sealed import SEAL, seal_problem, with_seal, without_seal
 
 __all__ = [
     "METRICS",
@@ -34,6 +35,8 @@ VERSION = 1
 METRICS = ("AUC", "gAUC", "logloss", "NE")
 FINGERPRINTS = ("data", "code", "teacher", "store", "config")
 _OPTIONAL_METRICS = {"gAUC"}
+# Fields that records of earlier releases do not have.
+LATER_FIELDS = {"split", "world_size", "repeat"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class RunRecord:
         started: UTC time in ISO 8601, see ``utc_now``.
         split: which part of the data trains and tests, as a reader should be told.
         world_size: processes that trained it together; older records do not say and had one.
+        repeat: what ``loopfm rerun`` needs and compares besides the above, see ``repeat.py``; older
+            records have none.
     """
 
     expid: str
@@ -79,12 +84,14 @@ class RunRecord:
     started: str
     split: str = ""
     world_size: int = 1
+    repeat: dict[str, Any] = field(default_factory=dict)
     schema: str = field(default=SCHEMA, init=False)
     version: int = field(default=VERSION, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", _plain(self.config))
         object.__setattr__(self, "environment", _plain(self.environment))
+        object.__setattr__(self, "repeat", _plain(self.repeat))
         problems = _problems(asdict(self))
         if problems:
             raise DataError(f"run record {self.expid!s}: " + "; ".join(problems))
@@ -100,8 +107,11 @@ class RunRecord:
         return _utc_time(self.started)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary of all fields, ready for JSON."""
-        return asdict(self)
+        """Plain dictionary of all fields, ready for JSON; an older record stays what it was."""
+        plain = asdict(self)
+        if not self.repeat:
+            del plain["repeat"]
+        return plain
 
     @classmethod
     def from_dict(cls, value: Any) -> RunRecord:
@@ -120,9 +130,7 @@ class RunRecord:
             )
         arguments = {key: item for key, item in value.items() if key not in ("schema", "version")}
         known = {item.name for item in fields(cls) if item.init}
-        problems = [
-            f"{key}: missing" for key in sorted(known - {"split", "world_size"} - set(arguments))
-        ]
+        problems = [f"{key}: missing" for key in sorted(known - LATER_FIELDS - set(arguments))]
         problems += [f"{key}: unknown key" for key in sorted(set(arguments) - known)]
         if problems:
             raise DataError("; ".join(problems))
@@ -130,9 +138,9 @@ class RunRecord:
 
 
 def write_record(folder: Path | str, record: RunRecord) -> Path:
-    """Write ``record`` atomically into ``folder`` and return the file's path."""
+    """Write ``record`` atomically and sealed into ``folder`` and return the file's path."""
     path = Path(folder) / record.file_name
-    fsio.write_json(path, record.to_dict())
+    fsio.write_json(path, with_seal(record.to_dict()))
     return path
 
 
@@ -213,6 +221,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train_seconds": (_is_amount, "a finite number of 0 or more"),
     "config": (lambda value: isinstance(value, Mapping), "a mapping"),
     "environment": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "repeat": (lambda value: isinstance(value, Mapping), "a mapping"),
     "started": (_is_utc, "a UTC time such as 2026-01-31T12:00:00+00:00"),
 }
 
@@ -239,7 +248,10 @@ def _problems(value: Mapping[str, Any]) -> list[str]:
 
 def _record_files(path: Path) -> list[Path]:
     if not path.exists():
-        raise DataError(f"{path}: expected run records, found no such file or folder")
+        raise DataError(
+            f"{path}: expected run records, found no such file or folder. "
+            "Give the output folder of `loopfm benchmark`, or record files."
+        )
     if path.is_file():
         return [path]
     candidates = [*path.rglob("*.json"), *path.rglob("*.jsonl")]
@@ -262,7 +274,7 @@ def _read_file(path: Path) -> list[RunRecord]:
     records = []
     for number, line in enumerate(text.split("\n"), start=1):
         place = f"{path}, line {number}"
-        if line.strip() and number == 1 and is_header(header := _json(line, place)):
+        if line.strip() and number == 1 and is_header(header := _json(line, place), place):
             shared = header["shared"]
         elif line.strip():
             records.append(_parse(line, place, shared))
@@ -270,17 +282,24 @@ def _read_file(path: Path) -> list[RunRecord]:
 
 
 def _parse(text: str, place: str, shared: Mapping[str, Any]) -> RunRecord:
-    value = merged(shared, _json(text, place))
+    own = _json(text, place)
+    if isinstance(own, Mapping) and SEAL in own:
+        problem = seal_problem(own, ())
+        if problem:
+            raise DataError(f"{place}: {problem}; delete the file and run again")
+        own = without_seal(own)
     try:
-        return RunRecord.from_dict(value)
+        return RunRecord.from_dict(merged(shared, own))
     except DataError as error:
-        raise DataError(f"{place}: {error}") from error
+        raise DataError(
+            f"{place}: {error}. Give another record, or delete it and run again."
+        ) from error
 
 
 def _json(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise DataError(
             f"{place}: expected JSON, found {error}; delete the file and run again"
         ) from error

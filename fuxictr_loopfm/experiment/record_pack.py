@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fuxictr_loopfm.errors import DataError
+
 SCHEMA = "loopfm.runs"
 VERSION = 1
 
@@ -35,14 +37,23 @@ def packed(records: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"{_text(line)}\n" for line in lines)
 
 
-def is_header(value: Any) -> bool:
-    """True for the parsed first line of a packed file."""
-    return (
-        isinstance(value, Mapping)
-        and value.get("schema") == SCHEMA
-        and value.get("version") == VERSION
-        and isinstance(value.get("shared"), Mapping)
-    )
+def is_header(value: Any, place: str) -> bool:
+    """True for the parsed first line of a packed file.
+
+    Args:
+        value: the line.
+        place: names it in messages.
+    Raises:
+        DataError: it is one of another version.
+    """
+    if not isinstance(value, Mapping) or value.get("schema") != SCHEMA:
+        return False
+    if value.get("version") != VERSION:
+        raise DataError(
+            f"{place}: version: expected {VERSION}, found {value.get('version')!r}; use the "
+            "release that wrote the records, or run again"
+        )
+    return isinstance(value.get("shared"), Mapping)
 
 
 def merged(shared: Mapping[str, Any], own: Any) -> Any:

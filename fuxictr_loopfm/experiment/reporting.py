@@ -16,7 +16,7 @@ from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.model import count_parameters
 from fuxictr_loopfm.experiment.record import RunRecord, code_identity, collect_environment
 from fuxictr_loopfm.experiment.zoo import find_model
-from fuxictr_loopfm.fsio import fingerprint
+from fuxictr_loopfm.fsio import append_line, fingerprint
 
 NOT_IDENTITY = ("gpu", "verbose", "model_root", "data_root", "num_workers")
 NOT_IDENTITY_ENDINGS = ("_data", "_config", "_prepared", "_prepare", "_model_zoo", "_delivery")
@@ -69,6 +69,7 @@ def make_record(
     protocol: str,
     split: str,
     command: str,
+    repeat: dict[str, Any],
 ) -> RunRecord:
     """The record of a finished run; arguments as in ``RunRecord``."""
     config = identity_config(experiment)
@@ -97,6 +98,7 @@ def make_record(
         started=outcome.started,
         split=split,
         world_size=world_size(),
+        repeat=repeat,
     )
 
 
@@ -113,10 +115,8 @@ def append_result_line(
         values = results.get(split, {})
         return print_to_list({name: values[name] for name in metrics if name in values})
 
-    line = " {},[command] python {},[exp_id] {},[dataset_id] {},[train] {},[val] {},[test] {}\n"
+    line = " {},[command] python {},[exp_id] {},[dataset_id] {},[train] {},[val] {},[test] {}"
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
     command = " ".join(sys.argv)
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(
-            line.format(time, command, expid, dataset_id, "N.A.", shown("valid"), shown("test"))
-        )
+    values = (time, command, expid, dataset_id, "N.A.", shown("valid"), shown("test"))
+    append_line(path, line.format(*values))

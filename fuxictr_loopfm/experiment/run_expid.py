@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fuxictr.utils import print_to_json, set_logger
 
-from fuxictr_loopfm.errors import ConfigError, LoopFMError
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.exits import one_message
 from fuxictr_loopfm.experiment import distributed
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.plain import run_plain
@@ -96,15 +96,9 @@ def main(script: str, argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="./config/", help="configuration folder")
     parser.add_argument("--expid", default="DeepFM_test", help="experiment to run")
     parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
-    options = parser.parse_args(argv)
     folder = Path(script).resolve().parent
     zoo = folder if folder.name == "model_zoo" else folder.parent
-    try:
+    with one_message():
+        options = parser.parse_args(argv)
         with distributed.joined(options.gpu) as gpu:
             run(options.config, options.expid, gpu, folder=folder, zoo=zoo)
-    except LoopFMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None

@@ -16,6 +16,7 @@ from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.distillation import DistillationSpec, Distiller
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.experiment import distributed
+from fuxictr_loopfm.experiment.early_checks import require_usable
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.histories import Histories, bytes_per_event, history_features
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
@@ -25,6 +26,12 @@ from fuxictr_loopfm.experiment.model import (
     new_model,
 )
 from fuxictr_loopfm.experiment.record import RunRecord, utc_now
+from fuxictr_loopfm.experiment.repeat import (
+    VERTICAL,
+    log_fingerprint,
+    origin_of,
+    repeat_notes,
+)
 from fuxictr_loopfm.experiment.replica import train_on_all_ranks
 from fuxictr_loopfm.experiment.reporting import (
     Outcome,
@@ -155,8 +162,7 @@ def _inputs(run: Run) -> dict[str, str]:
         "event store": _store_fingerprint(workspace),
     }
     if run.keys.needs_teacher:
-        parts = workspace.extraction.manifest.parts
-        found["teacher's log"] = fingerprint([part.sha256 for part in parts])
+        found["teacher's log"] = log_fingerprint(workspace.extraction.manifest)
     return found
 
 
@@ -208,6 +214,7 @@ def run_vertical(
     Returns:
         The record, metrics by split (``valid`` only with validation), test predictions.
     """
+    require_usable(workspace.prepared)
     run = Run(experiment, workspace)
     started = utc_now()
     made = train_vertical(run)
@@ -236,8 +243,21 @@ def run_vertical(
         protocol="stream, early stopping" if experiment.keys.validation else "stream",
         split=_split_text(workspace),
         command=command,
+        repeat=_repeat_notes(run),
     )
     return record, results, predictions
+
+
+def _repeat_notes(run: Run) -> dict[str, Any]:
+    workspace, reads_teacher = run.workspace, run.keys.needs_teacher
+    return repeat_notes(
+        run.experiment,
+        run.model,
+        kind=VERTICAL,
+        origin=origin_of(workspace.prepared, run.experiment),
+        teacher=workspace.teacher if reads_teacher else None,
+        log=log_fingerprint(workspace.extraction.manifest) if reads_teacher else "",
+    )
 
 
 def _store_fingerprint(workspace: Workspace) -> str:

@@ -99,15 +99,18 @@ class StructuringPass:
             if not self._is_complete():
                 shards = range(self._keys.num_shards)
                 self._write(shards, engine, workers, memory_limit)
-                finish_store(self.folder, parts_folder(self.folder), len(shards))
+            # Of a finished store it removes what a killed process left of its parts.
+            finish_store(self.folder, parts_folder(self.folder), self._keys.num_shards)
         return self.require_own()
 
     def require_own(self) -> Path:
         """The folder of the finished store. Its name should say it all, but folders can be copied.
 
         Raises:
-            ProvenanceError: it was built from another log or another teacher's embeddings.
+            ProvenanceError: it was built from another log or another teacher's embeddings, or by
+                other keys.
         """
+        keys = self._keys
         compressor = None
         if self._extraction is not None:
             compressor = ExtractionLog.read_manifest(self._extraction).compressor_fingerprint
@@ -117,8 +120,18 @@ class StructuringPass:
             {
                 "dataset_fingerprint": self._prepared.fingerprint,
                 "compressor_fingerprint": compressor,
+                "key": self._key,
+                "codec": "none" if self._extraction is None else keys.codec,
+                "event_filter": keys.event_filter,
+                "backfill": keys.backfill,
+                "shards": keys.num_shards,
             },
-            {"dataset_fingerprint": manifest.dataset_fingerprint, **manifest.provenance},
+            {
+                **manifest.to_dict(),
+                **manifest.provenance,
+                "codec": manifest.codec["kind"],
+                "shards": len(manifest.shards),
+            },
         )
         return self.folder
 
@@ -190,8 +203,8 @@ class StructuringPass:
         num_events, periods = count_events(source)
         if not num_events:
             raise ConfigError(
-                f"loopfm_event_filter: expected a filter that some logged event passes, found "
-                f"{keys.event_filter!r}, which none does"
+                f"{self._prepared.folder}: loopfm_event_filter: expected a filter that some "
+                f"logged event passes, found {keys.event_filter!r}, which none does. Loosen it."
             )
         fields = {
             "dataset_id": spec.dataset_id,

@@ -6,18 +6,32 @@ interpreter is this one, and expids that left no record are named at the end.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
-from fuxictr.autotuner import enumerate_params, grid_search, load_experiment_ids
+from fuxictr import autotuner
+from fuxictr.autotuner import enumerate_params, grid_search
 
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
-from fuxictr_loopfm.experiment.config import read_yaml
+from fuxictr_loopfm.events_parts import did_you_mean
+from fuxictr_loopfm.experiment.config import expids, read_yaml
+from fuxictr_loopfm.experiment.device import require_device
 from fuxictr_loopfm.experiment.leaderboard import summarise
 from fuxictr_loopfm.experiment.leaderboard_render import to_terminal, write_leaderboard
 from fuxictr_loopfm.experiment.record import RunRecord, read_records
+from fuxictr_loopfm.fsio import atomic_path, scratch_dir
+
+_REMEDY = (
+    "A tuner file has base_config, base_expid, and in tuner_space lists of values for keys that "
+    "base_expid or its data set has."
+)
 
 
 def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list[RunRecord]:
@@ -34,17 +48,28 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
         ConfigError: no such file, blanks in the path, or no expid has the tag.
         LoopFMError: some points failed; they are named.
     """
+    for gpu in gpus:
+        require_device(gpu)
     if not config.exists():
-        raise ConfigError(f"--config {config}: expected a tuner YAML or a folder, found none")
+        raise ConfigError(
+            f"--config {config}: expected a tuner YAML or a folder, found none. Check the path."
+        )
     config = config.resolve()
     if any(" " in str(path) for path in (config, zoo)):
-        raise ConfigError(f"{config}: FuxiCTR's autotuner cannot handle blanks in paths")
+        raise ConfigError(
+            f"{config}: expected paths without blanks, which FuxiCTR's autotuner cannot handle, "
+            "found one. Move the file or the checkout."
+        )
     folder = _enumerated(config) if config.is_file() else config
-    wanted = [e for e in load_experiment_ids(str(folder)) if tag is None or tag in e]
+    wanted = [e for e in expids(folder) if tag is None or tag in e]
     if not wanted:
-        raise ConfigError(f"--tag {tag}: expected part of an expid in {folder}, found no match")
+        raise ConfigError(
+            f"--tag {tag}: expected part of an expid in {folder}, found no match; "
+            f"choose among {expids(folder)}"
+        )
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    grid_search(str(folder), list(gpus), expid_tag=tag, script=str(zoo / "run_expid.py"))
+    with _processes_end_with_this_one():
+        grid_search(str(folder), list(gpus), expid_tag=tag, script=str(zoo / "run_expid.py"))
     results = zoo / "records" / folder.name
     records = [r for r in read_records([results]) if r.expid in wanted] if results.exists() else []
     missing = sorted(set(wanted) - {record.expid for record in records})
@@ -63,17 +88,71 @@ def _enumerated(config: Path) -> Path:
     tuner = read_yaml(config)
     missing = [key for key in ("tuner_space", "base_expid") if key not in tuner]
     if missing:
-        raise ConfigError(f"{config}: expected keys {missing}, found {sorted(tuner)}")
+        raise ConfigError(f"{config}: expected keys {missing}, found {list(tuner)}", _REMEDY)
     if not isinstance(tuner["tuner_space"], dict):
         found = type(tuner["tuner_space"]).__name__
-        raise ConfigError(f"{config}: tuner_space: expected a mapping, found {found}")
+        raise ConfigError(f"{config}: tuner_space: expected a mapping, found {found}", _REMEDY)
+    if "model_config" not in tuner:
+        # The host reads these with a loader that builds Python objects: only after ours did.
+        try:
+            known = expids(config.parent / str(tuner.get("base_config", ".")))
+        except ConfigError as error:
+            raise ConfigError(
+                [f"{config}: base_config: {text}" for text in error.problems]
+            ) from error
+        if tuner["base_expid"] not in known:
+            base = tuner["base_expid"]
+            raise ConfigError(
+                f"{config}: base_expid: expected one of {known}, found {base!r}"
+                f"{did_you_mean(str(base), known)}"
+            )
     previous = Path.cwd()
     # enumerate_params resolves base_config from the current folder; run from the file's own.
     os.chdir(config.parent)
     try:
-        return Path(enumerate_params(str(config)))
+        return _enumerate_whole(config, "base_config" in tuner)
     except (RuntimeError, AssertionError, AttributeError, KeyError, TypeError) as error:
         # The host checks little of its input, and by assert.
-        raise ConfigError(f"{config}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{config}: found {type(error).__name__}: {error}", _REMEDY) from error
     finally:
         os.chdir(previous)
+
+
+def _enumerate_whole(config: Path, names_its_base: bool) -> Path:
+    """Enumerate a copy of the file, then move the results in place.
+
+    The host writes where it reads, and half of a file of configurations is a valid file: a killed
+    process would leave a folder that holds a part of the sweep.
+    """
+    folder = config.with_suffix("")
+    with scratch_dir(config.parent) as scratch:
+        copied = scratch / config.name
+        base = "" if names_its_base else f"\nbase_config: {json.dumps(str(config.parent))}\n"
+        copied.write_text(config.read_text(encoding="utf-8") + base, encoding="utf-8")
+        made = Path(enumerate_params(str(copied)))
+        for name in ("dataset_config.yaml", "model_config.yaml"):
+            with atomic_path(folder / name) as temporary:
+                shutil.copyfile(made / name, temporary)
+    return folder
+
+
+@contextmanager
+def _processes_end_with_this_one() -> Iterator[None]:
+    """Stop the processes of ``grid_search``, which keeps them to itself, when it is stopped."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def popen(command: list[str]) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(command))
+        return started[-1]
+
+    autotuner.subprocess = SimpleNamespace(Popen=popen)
+    try:
+        yield
+    except BaseException:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
+        raise
+    finally:
+        autotuner.subprocess = subprocess

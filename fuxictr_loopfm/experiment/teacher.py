@@ -21,15 +21,28 @@ from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
 from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.experiment.checks import require_origin
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.key_rules import split_names
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
-from fuxictr_loopfm.experiment.model import feature_map_of, new_model, source_identity
+from fuxictr_loopfm.experiment.model import (
+    feature_map_of,
+    new_model,
+    save_weights,
+    source_identity,
+)
+from fuxictr_loopfm.experiment.teacher_files import (
+    COMPRESSOR_FILE,
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    read_teacher_manifest,
+    teacher_problems,
+    write_teacher_manifest,
+)
 from fuxictr_loopfm.experiment.trainer import progress, train_epochs
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
-from fuxictr_loopfm.fsio import atomic_dir, fingerprint, locked, write_json
+from fuxictr_loopfm.fsio import atomic_dir, fingerprint, locked
 
-COMPRESSOR_FILE = "compressor.pt"
 # Raised when the same taps would read something else, so that older logs are not reused.
 EXTRACTION_VERSION = 2
 IGNORED_PARAMS = ("gpu", "verbose", "model_root", "data_root", "num_workers", "model_id")
@@ -122,7 +135,7 @@ class TeacherRun:
     def ready(self) -> TeacherRun:
         """Load the trained teacher, or train it."""
         with locked(self.folder):
-            if not (self.folder / "manifest.json").is_file():
+            if not (self.folder / MANIFEST_FILE).is_file():
                 self._train()
             else:
                 self._load()
@@ -134,7 +147,8 @@ class TeacherRun:
         self._load()
 
     def _load(self) -> None:
-        path = self.folder / "teacher.pt"
+        self._require_own()
+        path = self.folder / WEIGHTS_FILE
         try:
             self.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises half a dozen types for damaged files
@@ -146,6 +160,21 @@ class TeacherRun:
             self.compressor = CoTrainer.load(
                 self.folder / COMPRESSOR_FILE, device=self.model.device
             )
+            found = self.compressor.autoencoder.dim
+            if found != self.keys.dim:
+                raise ProvenanceError(
+                    f"{self.folder / COMPRESSOR_FILE}: dim: expected {self.keys.dim} (loopfm_dim), "
+                    f"found {found}. Delete {self.folder} to train it again."
+                )
+
+    def _require_own(self) -> None:
+        """Refuse another teacher's folder, and files that are not the recorded ones."""
+        manifest = read_teacher_manifest(self.folder)
+        own = {"teacher": self.teacher_fingerprint, "compressor": self.compressor_fingerprint}
+        require_origin(self.folder / MANIFEST_FILE, own, manifest)
+        problems = teacher_problems(self.folder, manifest)
+        if problems:
+            raise ProvenanceError("\n".join(problems))
 
     def _train(self) -> None:
         params = self.teacher.params
@@ -156,16 +185,18 @@ class TeacherRun:
             if self.keys.compressor == "post_hoc" and not self.logs_soft_label:
                 self._fit_post_hoc(recorder)
         with atomic_dir(self.folder) as folder:
-            torch.save(self.model.state_dict(), folder / "teacher.pt")
+            save_weights(self.model, folder / WEIGHTS_FILE)
             if self.compressor is not None:
                 self.compressor.save(folder / COMPRESSOR_FILE)
-            write_json(
-                folder / "manifest.json",
+            write_teacher_manifest(
+                folder,
                 {
                     "expid": self.teacher.expid,
                     "teacher": self.teacher_fingerprint,
                     "compressor": self.compressor_fingerprint,
                     "identity": teacher_identity(self.teacher, self.view),
+                    "dataset_id": self.prepared.spec.dataset_id,
+                    "dataset_fingerprint": self.prepared.fingerprint,
                     "train_periods": list(self.prepared.spec.periods.teacher_train),
                 },
             )

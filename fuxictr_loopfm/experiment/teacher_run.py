@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
+from fuxictr_loopfm.experiment.early_checks import require_usable
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.record import RunRecord, utc_now
+from fuxictr_loopfm.experiment.repeat import TEACHER, origin_of, repeat_notes
 from fuxictr_loopfm.experiment.reporting import Outcome, make_record
 from fuxictr_loopfm.experiment.teacher import TeacherRun
 from fuxictr_loopfm.experiment.trainer import evaluate
@@ -20,6 +22,7 @@ def run_teacher(
     started, clock = utc_now(), time.perf_counter()
     workspace = Workspace(experiment, None)
     prepared = workspace.prepared
+    require_usable(prepared)
     run = TeacherRun(experiment, experiment.keys, prepared, workspace.artifact_root).ready()
     seconds = time.perf_counter() - clock
     logging.info("******** Test evaluation ********")
@@ -42,5 +45,8 @@ def run_teacher(
         protocol="stream",
         split=f"trained on periods {list(periods.teacher_train)}, tested on {list(periods.test)}",
         command=command,
+        repeat=repeat_notes(
+            experiment, run.model, kind=TEACHER, origin=origin_of(prepared, experiment)
+        ),
     )
     return record, {"test": values}

@@ -15,6 +15,7 @@ import numpy as np
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.experiment.early_checks import require_sound
 from fuxictr_loopfm.experiment.experiment import Experiment
 from fuxictr_loopfm.experiment.extraction_pass import ExtractionPass
 from fuxictr_loopfm.experiment.keys import LoopFMKeys
@@ -24,6 +25,7 @@ from fuxictr_loopfm.fsio import fingerprint, locked
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.store.part_record import record_path
 from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.schema import MANIFEST_FILE, StoreManifest
 from fuxictr_loopfm.store.shard import read_manifest
@@ -65,12 +67,18 @@ class Workspace:
         self.experiment = experiment
         self.keys = experiment.keys
         self.params = experiment.params
-        self._teacher = teacher
+        self.teacher = teacher
 
     @cached_property
     def prepared(self) -> PreparedDataset:
-        """The event log."""
-        return prepare_dataset(self.keys, self.params["model_id"])
+        """The event log; what can be checked before anything is made of it, is.
+
+        Raises:
+            ConfigError: see ``prepare_dataset`` and ``early_checks.require_sound``.
+        """
+        prepared = prepare_dataset(self.keys, self.params["model_id"])
+        require_sound(self.experiment, self.teacher, prepared.spec)
+        return prepared
 
     @cached_property
     def view(self) -> EncodedView:
@@ -87,12 +95,12 @@ class Workspace:
     @property
     def extraction_pass(self) -> ExtractionPass:
         """The inference pass that logs; made anew, because it holds the teacher in memory."""
-        if self._teacher is None:
+        if self.teacher is None:
             raise ConfigError(
                 f"{self.params['model_id']}: loopfm_teacher: expected the expid of a foundation "
-                "model, found null"
+                "model, found null. Name a teacher there, or give an expid that has one."
             )
-        return ExtractionPass(self._teacher, self.keys, self.prepared, self.artifact_root)
+        return ExtractionPass(self.teacher, self.keys, self.prepared, self.artifact_root)
 
     @cached_property
     def extraction(self) -> ExtractionLog:
@@ -176,9 +184,12 @@ class Workspace:
         }
         path = self.artifact_root / "pointers" / f"{split}-{fingerprint(identity)}.h5"
         with locked(path):
-            if not path.is_file():
-                self._point(folder, key, start, stop, spec).save(path)
-        return Pointers.load(path, store=manifest, spec=spec, num_samples=stop - start)
+            # Pointers of earlier releases do not say whose they are; they are made again.
+            if not (path.is_file() and record_path(path).is_file()):
+                self._point(folder, key, start, stop, spec).save(path, identity)
+        return Pointers.load(
+            path, store=manifest, spec=spec, num_samples=stop - start, samples=identity
+        )
 
     def _point(self, folder: Path, key: str, start: int, stop: int, spec: SequenceSpec) -> Pointers:
         shuffled = self.keys.control == "shuffled_users"
@@ -192,7 +203,9 @@ class Workspace:
 
 
 def exchanged(keys: np.ndarray) -> np.ndarray:
-    """(S,) keys with the distinct keys permuted: every sample reads another key's history.
+    """(S,) keys with the distinct keys permuted: samples read another key's history.
+
+    A permutation leaves one key where it was on average.
 
     The histories stay real and strictly earlier; only whose they are is wrong.
     """

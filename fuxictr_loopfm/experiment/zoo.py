@@ -30,16 +30,24 @@ def find_model(model: str, zoos: list[Path]) -> Path:
     Raises:
         ConfigError: no zoo has it; the nearest name is given.
     """
+    if not str(model).isidentifier() or len(model) > 100:
+        raise ConfigError(f"model: expected the name of a class, found {model!r}")
     for zoo in zoos:
         if not zoo.is_dir():
-            raise ConfigError(f"loopfm_model_zoo: {zoo} is no folder")
+            raise ConfigError(
+                f"loopfm_model_zoo: {zoo} is no folder; expected the model_zoo of a FuxiCTR clone. "
+                "Correct --zoo or loopfm_model_zoo."
+            )
         folder = _source_folder(zoo, model)
         if folder is not None:
             return folder
     known = sorted({p.name for z in zoos for p in z.iterdir() if _source_folder(z, p.name)})
     near = difflib.get_close_matches(model, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"found {known}"
-    raise ConfigError(f"model {model!r} is in none of {[str(z) for z in zoos]}; {hint}")
+    raise ConfigError(
+        f"model: expected a folder with src/ in {[str(z) for z in zoos]}; found none, "
+        f"model {model!r} is in none of them; {hint}"
+    )
 
 
 def _import_package(folder: Path) -> ModuleType:

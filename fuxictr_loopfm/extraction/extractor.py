@@ -60,6 +60,20 @@ def extract(
             yield _run(model, recorder, encode, batch, device)
 
 
+def require_variation(embedding: NDArray[np.float32], taps: str) -> None:
+    """Refuse embeddings (n, d) that are the same for every impression.
+
+    Raises:
+        DataError: they are; names the tapped layers.
+    """
+    if len(embedding) > 1 and bool((embedding == embedding[0]).all()):
+        raise DataError(
+            f"loopfm_taps={taps}: expected activations that differ between impressions, found the "
+            f"same in all {len(embedding)}: the layer is dead, and its history would say nothing. "
+            "Tap another layer, or lower the teacher's learning_rate."
+        )
+
+
 def _run(
     model: nn.Module,
     recorder: TapRecorder,

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from fuxictr_loopfm.extraction.extractor import EmbeddingBatch
-from fuxictr_loopfm.store.extraction_log import ExtractionLog, PartRecord
+from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.store.part_record import PartRecord
 
 # A minute or two of a DMIN teacher on one core, 70 MB of float32 embeddings of width 32.
 PART_ROWS = 1 << 19

@@ -80,7 +80,7 @@ def resolve_taps(
             activation twice, or ``item_only`` or ``user_only`` without usable fields.
     """
     if not names:
-        raise ConfigError("taps: expected at least one name, found none")
+        raise ConfigError("loopfm_taps: expected at least one name, found none")
     hidden = hidden_paths(model)
     taps: list[Tap] = []
     problems: list[str] = []
@@ -96,7 +96,10 @@ def resolve_taps(
     for index, tap in enumerate(taps):
         earlier = [t.name for t in taps[:index] if (t.path, t.fields) == (tap.path, tap.fields)]
         if earlier:
-            problems.append(f"taps: {tap.name} reads the same activation as {earlier[0]}")
+            problems.append(
+                f"loopfm_taps: {tap.name}: expected another activation than {earlier[0]} reads, "
+                "found the same. Name each layer once."
+            )
     if problems:
         raise ConfigError(problems)
     return taps
@@ -132,8 +135,9 @@ def _unknown(model: nn.Module, name: str, hidden: Sequence[str], has_embedding: 
     hint = f" (did you mean {close[0]}?)" if close else ""
     unlisted = len(paths) - _MOST_PATHS_LISTED
     more = f", and {unlisted} more" if unlisted > 0 else ""
+    more += ". Choose among these."
     return (
-        f"taps: {type(model).__name__} has no {name!r}{hint}; "
+        f"loopfm_taps: {type(model).__name__} has no {name!r}{hint}; "
         f"names: {', '.join(names)}; module paths: {', '.join(paths[:_MOST_PATHS_LISTED])}{more}"
     )
 
@@ -143,11 +147,13 @@ def _checked_fields(
 ) -> tuple[str, ...]:
     known = list(getattr(model.get_submodule(path), "embedding_layers", {}))
     if not fields:
-        raise ConfigError(f"taps: {name} needs the fields to keep; choose among {', '.join(known)}")
+        raise ConfigError(
+            f"loopfm_taps: {name} needs the fields to keep; choose among {', '.join(known)}"
+        )
     unknown = [field for field in fields if field not in known]
     if unknown:
         raise ConfigError(
-            f"taps: {name}: the teacher does not embed {', '.join(unknown)}; "
+            f"loopfm_taps: {name}: the teacher does not embed {', '.join(unknown)}; "
             f"it embeds {', '.join(known)}"
         )
     return tuple(fields)

@@ -19,9 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import ProvenanceError, StoreError
+from fuxictr_loopfm.fsio import read_whole
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.keys import factorize_keys
-from fuxictr_loopfm.store.schema import REBUILD, StoreManifest, provenance_problems
+from fuxictr_loopfm.store.schema import (
+    LEAST_KEY_BYTES,
+    LEAST_ROW_BYTES,
+    REBUILD,
+    StoreManifest,
+    provenance_problems,
+)
 from fuxictr_loopfm.store.shard import (
     checksum_problems,
     code_width,
@@ -65,6 +72,8 @@ class EventStore:
     ) -> EventStore:
         """Read a store; sizes, layout and row counts are always checked.
 
+        One that is replaced meanwhile is read as it was before or as it is now.
+
         Args:
             folder: the store.
             verify: also compare the checksums of all files.
@@ -76,6 +85,10 @@ class EventStore:
             ProvenanceError: the teacher was trained on what it logged, without backfill.
         """
         folder = Path(folder)
+        return read_whole(folder, lambda: cls._open(folder, verify, memory_map))
+
+    @classmethod
+    def _open(cls, folder: Path, verify: bool, memory_map: bool) -> EventStore:
         manifest = read_manifest(folder)
         source_problems = provenance_problems(manifest)
         if source_problems:
@@ -147,6 +160,14 @@ class EventStore:
 
 def _read_shards(folder: Path, manifest: StoreManifest, memory_map: bool) -> dict[str, Any]:
     """The fields of EventStore that come from the shard files."""
+    for record in manifest.shards:
+        # Before memory is reserved for the rows that the manifest claims.
+        h5.check_size(folder / record.file, record.bytes)
+        if record.bytes < LEAST_ROW_BYTES * record.rows + LEAST_KEY_BYTES * record.keys:
+            raise StoreError(
+                f"{folder / record.file}: expected {record.rows} rows and {record.keys} keys, "
+                f"found a file of {record.bytes} bytes. {REBUILD}"
+            )
     arrays: dict[str, AnyArray] = {}
     key_ptr = np.ones(manifest.keys + 1, np.int64)
     key_ids = []

@@ -6,46 +6,31 @@ part.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import ConfigError, DataError, StoreError
-from fuxictr_loopfm.fsio import atomic_path, sha256_file, write_json
+from fuxictr_loopfm.fsio import atomic_path, read_whole, write_json
+from fuxictr_loopfm.sealed import read_json, with_seal
 from fuxictr_loopfm.store import h5
+from fuxictr_loopfm.store.part_record import PartRecord, finished_file
 from fuxictr_loopfm.store.schema import MANIFEST_FILE, REBUILD, check_version
 
 EXTRACTION_SCHEMA = "loopfm.extraction"
-EXTRACTION_VERSION = (1, 0)
+EXTRACTION_VERSION = (1, 1)
 
+# A part's own version; the same rows give the same bytes as in every release.
+_PART_VERSION = "1.0"
 _PART_NAME = re.compile(r"[A-Za-z0-9_-]+")
-
-
-@dataclass(frozen=True)
-class PartRecord:
-    """One finished part.
-
-    Attributes:
-        name: for example "period-0005-0000".
-        rows: events in it.
-        bytes: size of its h5 file.
-        sha256: of that file.
-        meta: what determined its content (JSON values); a part with other meta is not reused.
-    """
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-    meta: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,6 +45,8 @@ class ExtractionManifest:
         teacher_train_periods: periods the teacher was trained on.
         logged_periods: periods in the log.
         parts: in event order.
+        dataset_fingerprint: of the data set it was made from; None in older manifests.
+        calibration: record of what codecs may be fitted on, if that is kept beside the parts.
     """
 
     dim: int
@@ -69,6 +56,8 @@ class ExtractionManifest:
     teacher_train_periods: list[int]
     logged_periods: list[int]
     parts: tuple[PartRecord, ...]
+    dataset_fingerprint: str | None = None
+    calibration: PartRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -121,22 +110,13 @@ class ExtractionLog:
         with h5.writing(path):
             with atomic_path(path) as temporary:
                 h5.write_contiguous(temporary, arrays, _schema_attributes())
-            record = PartRecord(name, len(event_id), os.stat(path).st_size, sha256_file(path), meta)
-            write_json(path.with_suffix(".json"), asdict(record))
-        return record
+            return PartRecord.write(path, len(event_id), meta)
 
     @staticmethod
     def finished_part(folder: Path | str, name: str, meta: dict[str, Any]) -> PartRecord | None:
         """The record of a whole, unaltered part made with the same ``meta``; None otherwise."""
         _check_name(name)
-        path = _part_path(folder, name)
-        try:
-            plain = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            record = PartRecord(**plain)
-            whole = os.stat(path).st_size == record.bytes and sha256_file(path) == record.sha256
-        except (OSError, ValueError, TypeError):
-            return None
-        return record if whole and record.meta == json.loads(json.dumps(meta)) else None
+        return finished_file(_part_path(folder, name), meta)
 
     @staticmethod
     def write_manifest(folder: Path | str, manifest: ExtractionManifest) -> None:
@@ -145,7 +125,7 @@ class ExtractionLog:
         plain.update(schema=EXTRACTION_SCHEMA, version=list(EXTRACTION_VERSION))
         path = Path(folder) / MANIFEST_FILE
         with h5.writing(path):
-            write_json(path, plain)
+            write_json(path, with_seal(plain))
 
     @staticmethod
     def read_manifest(folder: Path | str) -> ExtractionManifest:
@@ -161,15 +141,20 @@ class ExtractionLog:
                 f"experiment again; it continues after the last whole part."
             )
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = read_json(path, (*_REQUIRED, "schema", "version"))
             check_version(plain, EXTRACTION_SCHEMA, EXTRACTION_VERSION, str(path))
-            names = {entry.name for entry in fields(ExtractionManifest)}
-            values = {name: plain[name] for name in names}
-            values["parts"] = tuple(PartRecord(**part) for part in plain["parts"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path}: no valid manifest ({error!r}). {REBUILD}") from error
+            values = {name: plain[name] for name in _REQUIRED}
+            values["dataset_fingerprint"] = plain.get("dataset_fingerprint")
+            values["parts"] = tuple(PartRecord.from_dict(part) for part in plain["parts"])
+            if plain.get("calibration") is not None:
+                values["calibration"] = PartRecord.from_dict(plain["calibration"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path}: no valid manifest ({error}). {REBUILD}") from error
         for part in values["parts"]:
-            _check_name(part.name)
+            if not _PART_NAME.fullmatch(part.name):
+                raise StoreError(f"{path}: part name {part.name!r}: is no file name. {REBUILD}")
+        if type(values["dim"]) is not int or values["dim"] < 0:
+            raise StoreError(f"{path}: dim: expected 0 or more, found {values['dim']!r}. {REBUILD}")
         return ExtractionManifest(**values)
 
     @classmethod
@@ -178,24 +163,33 @@ class ExtractionLog:
 
         Args:
             folder: the extraction folder.
-            verify: also compare the checksums of the files.
+            verify: name every damaged file, not the first alone.
 
         Raises:
             StoreError: incomplete, truncated, altered, or with events out of order.
         """
         folder = Path(folder)
+        return read_whole(folder, lambda: cls._open(folder, verify))
+
+    @classmethod
+    def _open(cls, folder: Path, verify: bool) -> ExtractionLog:
         manifest = cls.read_manifest(folder)
+        problems = part_problems(folder, manifest) if verify else []
+        if problems:
+            raise StoreError("\n".join(problems))
+        for part in manifest.parts:
+            # Before memory is reserved for the rows that the manifest claims.
+            h5.check_size(_part_path(folder, part.name), part.bytes)
+            if not 0 <= part.rows * (12 + 4 * manifest.dim) <= part.bytes:
+                raise StoreError(
+                    f"{_part_path(folder, part.name)}: expected {part.rows} rows of dim "
+                    f"{manifest.dim}, found a file of {part.bytes} bytes. {REBUILD}"
+                )
         rows = sum(part.rows for part in manifest.parts)
         log = cls(folder, manifest, np.empty(rows, np.int64), np.empty(rows, np.float32))
         for part, place in log._places():
             path = _part_path(folder, part.name)
-            h5.check_size(path, part.bytes)
-            found = sha256_file(path) if verify else part.sha256
-            if found != part.sha256:
-                raise StoreError(
-                    f"{path}: sha256: expected {part.sha256}, found {found}. {REBUILD}"
-                )
-            with h5.open_h5(path) as file:
+            with open_part(folder, part) as file:
                 h5.find_dataset(file, path, "embedding", (part.rows, manifest.dim), np.float32)
                 for name, target in (("event_id", log.event_id), ("logit", log.logit)):
                     dataset = h5.find_dataset(file, path, name, (part.rows,), target.dtype)
@@ -210,10 +204,13 @@ class ExtractionLog:
         Raises:
             StoreError: a part was changed since the log was opened.
         """
+        return read_whole(self.folder, self._read_embedding)
+
+    def _read_embedding(self) -> NDArray[np.float32]:
         embedding = np.empty((len(self.event_id), self.manifest.dim), np.float32)
         for part, place in self._places():
             path = _part_path(self.folder, part.name)
-            with h5.open_h5(path) as file:
+            with open_part(self.folder, part) as file:
                 shape = embedding[place].shape
                 dataset = h5.find_dataset(file, path, "embedding", shape, np.float32)
                 h5.read_into(dataset, embedding[place])
@@ -225,6 +222,35 @@ class ExtractionLog:
         for part in self.manifest.parts:
             yield part, slice(first, first + part.rows)
             first += part.rows
+
+
+# What every release wrote; later entries are optional.
+_REQUIRED = tuple(
+    entry.name
+    for entry in fields(ExtractionManifest)
+    if entry.name not in ("dataset_fingerprint", "calibration")
+)
+
+
+@contextmanager
+def open_part(folder: Path, part: PartRecord) -> Iterator[h5py.File]:
+    """Open the file of a part whose bytes are the recorded ones.
+
+    Raises:
+        StoreError: missing, truncated or altered.
+    """
+    path = _part_path(folder, part.name)
+    problem = part.problem(path)
+    if problem:
+        raise StoreError(f"{problem}. {REBUILD}")
+    with h5.open_h5(path) as file:
+        yield file
+
+
+def part_problems(folder: Path, manifest: ExtractionManifest) -> list[str]:
+    """What is wrong with the files of a log; empty if nothing is."""
+    found = [part.problem(_part_path(folder, part.name)) for part in manifest.parts]
+    return [f"{problem}. {REBUILD}" for problem in found if problem]
 
 
 def _part_path(folder: Path | str, name: str) -> Path:
@@ -242,7 +268,7 @@ def _check_order(folder: Path, event_id: NDArray[np.int64]) -> None:
 
 
 def _schema_attributes() -> dict[str, str]:
-    return {"schema": EXTRACTION_SCHEMA, "version": ".".join(map(str, EXTRACTION_VERSION))}
+    return {"schema": EXTRACTION_SCHEMA, "version": _PART_VERSION}
 
 
 def _check_name(name: str) -> None:

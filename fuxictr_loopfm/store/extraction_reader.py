@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.store import h5
-from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.store.extraction_log import ExtractionLog, open_part
 from fuxictr_loopfm.store.schema import REBUILD
 
 
@@ -75,9 +75,8 @@ class ExtractionReader:
             self._refuse(wanted)
             return
         path = self._folder / f"{part.name}.h5"
-        h5.check_size(path, part.bytes)
         self._file.close()
-        file = self._file.enter_context(h5.open_h5(path))
+        file = self._file.enter_context(open_part(self._folder, part))
         rows = (part.rows,)
         shapes = {"event_id": rows, "embedding": (*rows, self.manifest.dim), "logit": rows}
         for name, shape in shapes.items():

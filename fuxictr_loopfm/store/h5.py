@@ -1,13 +1,13 @@
 """Reading and writing plain, contiguous h5 datasets; everything else is refused.
 
-Only hard links to contiguous, unfiltered datasets of fixed-size types inside the same file are
-read, so that a store cannot point a reader at other files and every dataset can be mapped.
+What is refused, and why, stands in ``plain_h5``; every dataset that passes can be mapped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +18,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fuxictr_loopfm.errors import StoreError
+from fuxictr_loopfm.fsio import require_space
+from fuxictr_loopfm.plain_h5 import H5_ERRORS, dataset_problem, file_problem
 from fuxictr_loopfm.store.schema import REBUILD
-
-# What h5py raises for damaged files, depending on which structure is damaged.
-_H5_ERRORS = (OSError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 @contextmanager
 def open_h5(path: Path) -> Iterator[h5py.File]:
-    """Open for reading.
+    """Open for reading. Compare a file with its checksum first, where there is one.
 
     Raises:
         StoreError: the file is missing, or is no complete h5 file.
@@ -35,9 +34,12 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
         raise StoreError(f"{path}: the file is missing. {REBUILD}")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+    except H5_ERRORS as error:
         raise StoreError(f"{path}: no complete h5 file ({error}). {REBUILD}") from error
     with file:
+        problem = file_problem(file)
+        if problem:
+            raise StoreError(f"{path}: {problem}. {REBUILD}")
         yield file
 
 
@@ -50,11 +52,20 @@ def writing(target: Path | str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _reason(error)
+        if reason is None and not isinstance(error, OSError):
+            raise
         raise StoreError(
-            f"{target}: cannot be written: {error.strerror or error}. Free space or give another "
+            f"{target}: cannot be written: {reason or error}. Free space or give another "
             f"folder, then run again."
         ) from error
+
+
+def _reason(error: RuntimeError) -> str | None:
+    """The system's words for what HDF5 says when it fails while it closes a file."""
+    code = re.search(r"errno = (\d+)", str(error))
+    return os.strerror(int(code[1])) if code else None
 
 
 def check_size(path: Path, expected: int) -> None:
@@ -63,9 +74,10 @@ def check_size(path: Path, expected: int) -> None:
     Raises:
         StoreError: missing, truncated or grown.
     """
-    if not path.is_file():
-        raise StoreError(f"{path}: the file is missing. {REBUILD}")
-    found = os.stat(path).st_size
+    try:
+        found = os.stat(path).st_size
+    except OSError as error:
+        raise StoreError(f"{path}: the file is missing. {REBUILD}") from error
     if found != expected:
         raise StoreError(f"{path}: size: expected {expected} bytes, found {found}. {REBUILD}")
 
@@ -79,6 +91,7 @@ def write_contiguous(
     path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Mapping[str, str]
 ) -> None:
     """Write arrays as contiguous datasets; the same input gives the same bytes."""
+    require_space(path, sum(array.nbytes for array in arrays.values()))
     with h5py.File(path, "w", libver="earliest") as file:
         for name, text in attributes.items():
             file.attrs[name] = np.bytes_(text.encode("utf-8"))
@@ -98,13 +111,16 @@ def find_dataset(
         dtype: expected dtype; "S" accepts fixed-length bytes of any length.
 
     Raises:
-        StoreError: missing, linked elsewhere, chunked, filtered, or of another shape or dtype.
+        StoreError: missing, linked elsewhere, chunked, filtered, of another shape or dtype, or with
+            fewer bytes in the file than its shape needs.
     """
     try:
-        dataset = _follow_hard_links(file, path, name)
-        _check_layout(dataset, path, name, shape, np.dtype(dtype))
-    except _H5_ERRORS as error:
-        raise _refused(path, name, "a readable dataset", str(error)) from error
+        problem = dataset_problem(file, name, shape, np.dtype(dtype))
+        dataset = None if problem else file[name]
+    except H5_ERRORS as error:
+        problem = f"expected a readable dataset, found {error}"
+    if problem:
+        raise StoreError(f"{path}: {name}: {problem}. {REBUILD}")
     return dataset
 
 
@@ -118,7 +134,7 @@ def read_into(dataset: h5py.Dataset, target: np.ndarray[Any, Any], first: int = 
         return
     try:
         dataset.read_direct(target, np.s_[first : first + len(target)])
-    except _H5_ERRORS as error:
+    except H5_ERRORS as error:
         raise StoreError(
             f"{dataset.file.filename}: {dataset.name}: cannot be read ({error}). {REBUILD}"
         ) from error
@@ -157,44 +173,12 @@ def read_attributes(file: h5py.File, path: Path, names: tuple[str, ...]) -> dict
     for name in names:
         try:
             value = file.attrs.get(name)
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise _refused(path, f"attribute {name}", "text", f"{error}") from error
         if not isinstance(value, bytes):
-            raise _refused(path, f"attribute {name}", "text", repr(value))
+            raise _refused(path, f"attribute {name}", "text", repr(value)[:200])
         values[name] = value.decode("utf-8", errors="replace")
     return values
-
-
-def _follow_hard_links(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
-    parts = name.split("/")
-    for depth in range(1, len(parts) + 1):
-        link = file.get("/".join(parts[:depth]), getlink=True)
-        if link is None:
-            raise StoreError(f"{path}: {name}: the dataset is missing. {REBUILD}")
-        if not isinstance(link, h5py.HardLink):
-            raise _refused(path, name, "data inside the file", f"a {type(link).__name__}")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise _refused(path, name, "a dataset", f"a {type(dataset).__name__}")
-    return dataset
-
-
-def _check_layout(
-    dataset: h5py.Dataset,
-    path: Path,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> None:
-    if dataset.is_virtual or dataset.external:
-        raise _refused(path, name, "data inside the file", "a dataset stored in other files")
-    if dataset.chunks is not None:
-        raise _refused(path, name, "a contiguous dataset", f"chunks of {dataset.chunks}")
-    any_bytes = dtype == np.dtype("S") and dataset.dtype.kind == "S"
-    if dataset.dtype.hasobject or not (any_bytes or dataset.dtype == dtype):
-        raise _refused(path, name, f"dtype {dtype}", f"{dataset.dtype}")
-    if dataset.shape != shape:
-        raise _refused(path, name, f"shape {shape}", f"{dataset.shape}")
 
 
 def _refused(path: Path, name: str, expected: str, found: str) -> StoreError:

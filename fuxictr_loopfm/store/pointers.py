@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.fsio import atomic_path
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store import h5
+from fuxictr_loopfm.store.part_record import PartRecord, record_path
 from fuxictr_loopfm.store.schema import StoreManifest, check_version
 
 POINTER_SCHEMA = "loopfm.pointers"
 POINTER_VERSION = (1, 0)
-REBUILD_POINTERS = "Delete the file and run the experiment again; it is rebuilt in seconds."
+REBUILD_POINTERS = (
+    "Delete it and the file of the same name beside it and run the experiment again; pointers are "
+    "rebuilt in seconds."
+)
 
 
 @dataclass(frozen=True)
@@ -40,25 +45,30 @@ class Pointers:
     def __len__(self) -> int:
         return len(self.end)
 
-    def save(self, path: Path | str) -> None:
-        """Write an h5 file that is either whole or absent.
+    def save(self, path: Path | str, samples: Mapping[str, Any] | None = None) -> None:
+        """Write an h5 file that is either whole or absent, and its record after it.
+
+        Args:
+            path: file to write.
+            samples: JSON values that say whose histories these are.
 
         Raises:
             StoreError: the file cannot be written.
         """
-        with h5.writing(path), atomic_path(path) as temporary:
-            h5.write_contiguous(
-                temporary,
-                {"end": self.end, "len": self.length},
-                {
-                    "schema": POINTER_SCHEMA,
-                    "version": ".".join(map(str, POINTER_VERSION)),
-                    "store": self.store_fingerprint,
-                    "spec": json.dumps(self.spec.to_dict(), sort_keys=True),
-                    "samples": str(len(self)),
-                    "sha256": _checksum(self.end, self.length),
-                },
-            )
+        path = Path(path)
+        arrays = {"end": self.end, "len": self.length}
+        attributes = {
+            "schema": POINTER_SCHEMA,
+            "version": ".".join(map(str, POINTER_VERSION)),
+            "store": self.store_fingerprint,
+            "spec": json.dumps(self.spec.to_dict(), sort_keys=True),
+            "samples": str(len(self)),
+            "sha256": _checksum(self.end, self.length),
+        }
+        with h5.writing(path):
+            with atomic_path(path) as temporary:
+                h5.write_contiguous(temporary, arrays, attributes)
+            PartRecord.write(path, len(self), dict(samples or {}))
 
     @classmethod
     def load(
@@ -68,6 +78,7 @@ class Pointers:
         store: StoreManifest,
         spec: SequenceSpec,
         num_samples: int | None = None,
+        samples: Mapping[str, Any] | None = None,
     ) -> Pointers:
         """Read pointers that belong to this store and follow this rule.
 
@@ -76,12 +87,14 @@ class Pointers:
             store: manifest of the store they are used with.
             spec: the rule they must follow.
             num_samples: expected S, if known.
+            samples: whose histories they must be, as given to :meth:`save`; None does not ask.
 
         Raises:
             StoreError: missing, truncated, altered, of an unknown major version, or made for
-                another store, rule or number of samples.
+                another store, rule or samples.
         """
         path = Path(path)
+        _check_record(path, samples)
         names = ("schema", "version", "store", "spec", "samples", "sha256")
         with h5.open_h5(path) as file:
             found = h5.read_attributes(file, path, names)
@@ -93,10 +106,10 @@ class Pointers:
             }
             for name, value in expected.items():
                 _expect(path, name, value, found[name])
-            samples = _sample_count(path, found["samples"])
+            count = _sample_count(path, found["samples"])
             end_dtype, length_dtype = pointer_dtypes(store.rows, spec.max_len)
-            end = h5.read_array(h5.find_dataset(file, path, "end", (samples,), end_dtype))
-            length = h5.read_array(h5.find_dataset(file, path, "len", (samples,), length_dtype))
+            end = h5.read_array(h5.find_dataset(file, path, "end", (count,), end_dtype))
+            length = h5.read_array(h5.find_dataset(file, path, "len", (count,), length_dtype))
         _expect(path, "sha256", found["sha256"], _checksum(end, length))
         return cls(end=end, length=length, spec=spec, store_fingerprint=store.fingerprint)
 
@@ -105,6 +118,30 @@ def pointer_dtypes(store_rows: int, max_len: int) -> tuple[np.dtype[Any], np.dty
     """Smallest dtypes of ``end`` and ``length`` for a store of that many events."""
     end = np.uint32 if store_rows + 1 <= np.iinfo(np.uint32).max else np.int64
     return np.dtype(end), np.dtype(np.uint8 if max_len <= 255 else np.uint16)
+
+
+def file_problem(path: Path) -> str | None:
+    """Why a file is not what its record says; None if it is, or if it has none.
+
+    Files of earlier releases have no record; the checksum inside them is compared when they are
+    read.
+    """
+    if not record_path(path).is_file():
+        return None
+    try:
+        problem = PartRecord.read(path).problem(path)
+    except (OSError, ValueError) as error:
+        problem = f"{record_path(path)}: no record of pointers ({error})"
+    return f"{problem}. {REBUILD_POINTERS}" if problem else None
+
+
+def _check_record(path: Path, samples: Mapping[str, Any] | None) -> None:
+    problem = file_problem(path)
+    if problem:
+        raise StoreError(problem)
+    if samples is not None:
+        found = PartRecord.read(path).meta if record_path(path).is_file() else None
+        _expect(record_path(path), "meta", json.loads(json.dumps(samples)), found)
 
 
 def _checksum(end: NDArray[Any], length: NDArray[Any]) -> str:
@@ -124,6 +161,6 @@ def _sample_count(path: Path, text: str) -> int:
     return int(text)
 
 
-def _expect(path: Path, name: str, expected: str, found: str) -> None:
+def _expect(path: Path, name: str, expected: Any, found: Any) -> None:
     if found != expected:
         raise StoreError(f"{path}: {name}: expected {expected}, found {found}. {REBUILD_POINTERS}")

@@ -23,8 +23,12 @@ KEY_DTYPES = ("int64", "bytes")
 TIME_UNITS = ("s", "ms", "us", "ordinal")
 ROW_DATASETS = {"timestamp": "int64", "src_row": "int64", "logit": "float32"}
 PAD_SRC_ROW = -1
+MAX_DIM = 65_536
+# Timestamp, source row and logit; pointer and at least one byte of the key.
+LEAST_ROW_BYTES, LEAST_KEY_BYTES = 20, 9
 
 _SHARD_FILE = re.compile(r"shard-\d{5}\.h5")
+_SIDE_DTYPE = re.compile(r"[<|=]?([biuf][1248]|S\d{1,5}|bool|u?int(8|16|32|64)|float(16|32|64))")
 _SIDE_NAME = re.compile(r"[^/.\0][^/\0]*")
 _PERIOD_LISTS = (
     "teacher_train_periods",
@@ -212,7 +216,7 @@ def _manifest_problems(plain: Mapping[str, Any]) -> list[str]:
     checks = {
         "dataset_id": ("a name", isinstance(plain["dataset_id"], str)),
         "dataset_fingerprint": ("hex digits", isinstance(plain["dataset_fingerprint"], str)),
-        "dim": ("0 or more", type(plain["dim"]) is int and plain["dim"] >= 0),
+        "dim": (f"0 to {MAX_DIM}", type(plain["dim"]) is int and 0 <= plain["dim"] <= MAX_DIM),
         "codec": ("a mapping with kind and pad_code", _is_codec(plain["codec"])),
         "code_dtype": (f"one of {CODE_DTYPES}", plain["code_dtype"] in CODE_DTYPES),
         "row_bytes": ("0 or more", type(plain["row_bytes"]) is int and plain["row_bytes"] >= 0),
@@ -241,7 +245,8 @@ def _is_codec(codec: Any) -> bool:
 
 def _is_side(side: Any) -> bool:
     return isinstance(side, Mapping) and all(
-        _SIDE_NAME.fullmatch(name) and isinstance(dtype, str) for name, dtype in side.items()
+        _SIDE_NAME.fullmatch(name) and isinstance(dtype, str) and _SIDE_DTYPE.fullmatch(dtype)
+        for name, dtype in side.items()
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,8 @@ import h5py
 import numpy as np
 
 from fuxictr_loopfm.errors import StoreError
-from fuxictr_loopfm.fsio import sha256_file
+from fuxictr_loopfm.plain_text import load_json
+from fuxictr_loopfm.sealed import file_problem, file_sha256
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.schema import (
     MANIFEST_FILE,
@@ -37,8 +37,8 @@ def read_manifest(folder: Path | str) -> StoreManifest:
             f"{path}: the file is missing, so {folder} is no complete event store. {REBUILD}"
         )
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        plain = load_json(path)
+    except (OSError, ValueError) as error:
         raise StoreError(f"{path}: no valid JSON ({error}). {REBUILD}") from error
     return StoreManifest.from_dict(plain, str(path))
 
@@ -59,14 +59,26 @@ def code_width(manifest: StoreManifest) -> int:
 def open_shard(
     folder: Path, manifest: StoreManifest, index: int
 ) -> Iterator[dict[str, h5py.Dataset]]:
-    """Open a shard and yield its datasets by path, after the checks that read no data.
+    """Open a shard and yield its datasets by path.
 
     Raises:
-        StoreError: missing, truncated, from another store, or not laid out as the manifest says.
+        StoreError: missing, truncated, altered, from another store, or not laid out as the manifest
+            says.
     """
     record = manifest.shards[index]
+    problem = file_problem(folder / record.file, {"bytes": record.bytes, "sha256": record.sha256})
+    if problem:
+        raise StoreError(f"{problem}. {REBUILD}")
+    with _datasets(folder, manifest, index) as datasets:
+        yield datasets
+
+
+@contextmanager
+def _datasets(
+    folder: Path, manifest: StoreManifest, index: int
+) -> Iterator[dict[str, h5py.Dataset]]:
+    record = manifest.shards[index]
     path = folder / record.file
-    h5.check_size(path, record.bytes)
     with h5.open_h5(path) as file:
         found = h5.read_attributes(file, path, ("schema", "version", "identity"))
         plain = manifest.to_dict()
@@ -96,7 +108,7 @@ def checksum_problems(folder: Path, manifest: StoreManifest) -> list[str]:
         path = folder / record.file
         try:
             h5.check_size(path, record.bytes)
-            found = sha256_file(path)
+            found = file_sha256(path)
             if found == record.sha256:
                 continue
             altered = _altered_datasets(folder, manifest, index)
@@ -113,7 +125,7 @@ def checksum_problems(folder: Path, manifest: StoreManifest) -> list[str]:
 def _altered_datasets(folder: Path, manifest: StoreManifest, index: int) -> list[str]:
     record = manifest.shards[index]
     problems = []
-    with open_shard(folder, manifest, index) as datasets:
+    with _datasets(folder, manifest, index) as datasets:
         for name in sorted(datasets):
             expected, found = record.datasets[name], h5.array_sha256(h5.read_array(datasets[name]))
             if found != expected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fuxictr_loopfm.fsio import sha256_file
+from fuxictr_loopfm.fsio import require_space, sha256_file
 from fuxictr_loopfm.store.schema import ShardRecord, shard_file, shard_identity
 from fuxictr_loopfm.store.shard import SHARD_SCHEMA
 
@@ -37,6 +38,8 @@ class ShardWriter:
         plain: Mapping[str, Any],
     ) -> None:
         self._path, self._index, self._plain = path, index, plain
+        sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
+        require_space(path, sum(sizes))
         self._file = h5py.File(path, "w", libver="earliest")
         version = ".".join(map(str, plain["version"]))
         attributes = {"schema": SHARD_SCHEMA, "version": version, "identity": _NO_IDENTITY}

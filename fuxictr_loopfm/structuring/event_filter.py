@@ -21,6 +21,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+LABEL = "label"
 _FILTER = re.compile(r"\s*([^\s=!<>]+)\s*(==|!=|>=|<=|>|<)\s*(\S.*?)\s*")
 
 
@@ -44,12 +45,18 @@ def parse_filter(text: str, label: str) -> tuple[str, Matcher]:
             f"{list(_OPERATORS)}, for example 'label == 1', found {text!r}"
         )
     column, symbol, value = match.groups()
-    if column == label:
+    if column == label != LABEL:
         raise ConfigError(
             f"loopfm_event_filter: expected 'label' for the label column, found {column!r}; the "
             "name label makes events wait for loopfm_label_delay_seconds"
         )
-    return label if column == "label" else column, partial(_passes, column, symbol, value)
+    return label if column == LABEL else column, partial(_passes, column, symbol, value)
+
+
+def reads_label(text: str) -> bool:
+    """True if a filter is on the label, so that its events wait until that is known."""
+    match = _FILTER.fullmatch(text)
+    return match is not None and match.group(1) == LABEL
 
 
 def _passes(

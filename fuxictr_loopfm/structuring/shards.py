@@ -10,17 +10,16 @@ under a name of their own and rename them, so no lock is needed and none is trus
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fuxictr_loopfm.errors import StoreError
-from fuxictr_loopfm.fsio import TEMPORARY_PREFIX, atomic_dir, atomic_path, sha256_file, write_json
+from fuxictr_loopfm.fsio import atomic_dir, atomic_path, scratch_dir, sha256_file, write_json
+from fuxictr_loopfm.sealed import read_json, with_seal
 from fuxictr_loopfm.store.h5 import writing
 from fuxictr_loopfm.store.schema import MANIFEST_FILE, ShardRecord, StoreManifest, shard_file
 from fuxictr_loopfm.structuring.blocks import AnyArray, EventSource, Rows
@@ -72,7 +71,7 @@ def build_shards(
     if not missing:
         return
     parts.mkdir(parents=True, exist_ok=True)
-    with writing(parts), tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=parts) as spool:
+    with writing(parts), scratch_dir(parts) as spool:
         table, events, empty = read_sorted(source, plan.num_shards, missing, memory_limit, spool)
         plain = manifest_entries(plan.manifest_fields, empty, table.key_id, plan.pad_code)
         for index in missing:
@@ -88,7 +87,7 @@ def finished_shard(parts: Path, index: int) -> tuple[ShardRecord, dict[str, Any]
     """Record and manifest entries of a whole shard file; None if there is none."""
     path = parts / shard_file(index)
     try:
-        plain = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        plain = read_json(path.with_suffix(".json"), ("shard", "manifest"))
         record = ShardRecord(**plain["shard"])
         whole = os.stat(path).st_size == record.bytes and sha256_file(path) == record.sha256
     except (OSError, ValueError, TypeError, KeyError):
@@ -167,4 +166,5 @@ def _write_part(
     path = parts / shard_file(index)
     with atomic_path(path) as temporary:
         record = write_sorted(temporary, index, table, events, empty, plain)
-    write_json(path.with_suffix(".json"), {"shard": asdict(record), "manifest": plain})
+    description = with_seal({"shard": asdict(record), "manifest": plain})
+    write_json(path.with_suffix(".json"), description)

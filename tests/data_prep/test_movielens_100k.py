@@ -180,7 +180,9 @@ class TestDownload:
         assert movielens_100k.cli(["--out", str(tmp_path / "data" / "ml")]) == 1
         assert "no route to host" in capsys.readouterr().err
         assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
-        assert str(tmp_path / "data" / "raw" / "movielens_100k") in commands[0]
+        cache = tmp_path / "data" / "raw" / "movielens_100k"
+        target = Path(commands[0][commands[0].index("--dest") + 1])
+        assert target.parent == cache and not target.exists(), "what pip left half is gone"
 
 
 @pytest.mark.slow

@@ -1,24 +1,18 @@
-"""Same seed, same bits; and nothing that happens later changes what was known before."""
+"""Same seed, same bits."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import Loop, new_loop
-from planted import DATASET, TEACHER_DATASET, log_frame, write_log
 
-from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.histories import Histories
 from fuxictr_loopfm.experiment.runner import Run, train_vertical
 from fuxictr_loopfm.experiment.teacher import TeacherRun
-from fuxictr_loopfm.store.event_store import EventStore
 
 TEST_PERIOD = 6
 TEACHER_FILES = ("teacher.pt", "compressor.pt")
@@ -109,91 +103,3 @@ def test_a_loaded_teacher_is_the_trained_one(loop: Loop, tmp_path: Path) -> None
     assert_same_bits(weights(trained_run.model), weights(loaded.model))
     activation = torch.randn(3, 16)
     assert torch.equal(trained_run.encode(activation), loaded.encode(activation))
-
-
-def changed_from(frame: pd.DataFrame, row: int) -> pd.DataFrame:
-    """The log with another course of events from ``row`` on, new users and items among them.
-
-    The user of ``row`` itself stays, so that a history that may see ties would see the change.
-    """
-    later = frame.index >= row
-    changed = frame.copy()
-    changed.loc[later, "click"] = 1 - frame.loc[later, "click"]
-    changed.loc[later, "item_id"] = "i" + (frame.index[later] % 50).astype(str)
-    changed.loc[later, "user_id"] = frame.loc[later, "user_id"].iloc[::-1].to_numpy()
-    changed.loc[later & (frame.index % 7 == 0), "user_id"] = "a newcomer"
-    changed.loc[row, "user_id"] = frame.loc[row, "user_id"]
-    changed.loc[later, "price"] = frame.loc[later, "price"] * 3
-    return changed
-
-
-def loop_of(folder: Path, frame: pd.DataFrame) -> Loop:
-    return new_loop(folder, write_log(folder / "prepared", frame))
-
-
-def histories(loop: Loop, split: str) -> list[dict[str, Any]]:
-    """What each sample of a split has seen: every column of every past event."""
-    _, workspace = loop.load("loopfm", loopfm_history="embedding+label+log_age")
-    source = Histories(workspace).sources(split)["loopfm_history"]
-    assert isinstance(source, HistorySource)
-    start, stop = workspace.view.rows(split)
-    found = []
-    for event in range(start, stop):
-        batch = source.batch(np.array([event]))
-        assert batch.embedding is not None and batch.label is not None
-        assert batch.log_age is not None
-        kept = {"embedding": batch.embedding, "label": batch.label, "log_age": batch.log_age}
-        found.append({name: values.tolist() for name, values in kept.items()})
-    return found
-
-
-@pytest.fixture(scope="module")
-def untouched(loop: Loop) -> dict[str, list[dict[str, Any]]]:
-    loop.run("loopfm")
-    return {split: histories(loop, split) for split in ("train", "test")}
-
-
-def test_the_test_period_changes_nothing_before_it(
-    loop: Loop, untouched: dict[str, list[dict[str, Any]]], tmp_path: Path
-) -> None:
-    frame = log_frame()
-    first = int(np.argmax(frame["period"] == TEST_PERIOD))
-    other = loop_of(tmp_path, changed_from(frame, first))
-    other.run("loopfm")
-    assert histories(other, "train") == untouched["train"]
-    assert sum(len(sample["label"]) for sample in untouched["train"]) > 1000
-    assert histories(other, "test") != untouched["test"]
-    for kind, names in (("teacher", TEACHER_FILES), ("extraction", EXTRACTION_FILES)):
-        (mine,), (theirs,) = loop.folders(kind), other.folders(kind)
-        for name in names:
-            assert (mine / name).read_bytes() == (theirs / name).read_bytes(), name
-    for view in (DATASET, TEACHER_DATASET):
-        vocabularies = [_vocabulary(one, view) for one in (loop, other)]
-        assert vocabularies[0] == vocabularies[1] and "item_id" in vocabularies[0]
-    assert _codec(loop) == _codec(other)
-
-
-def _vocabulary(loop: Loop, view: str) -> dict[str, Any]:
-    """Ids of every feature. The groups of gAUC are no feature: they name all users there are."""
-    text = (loop.root / "data" / view / "feature_vocab.json").read_text()
-    return {name: ids for name, ids in json.loads(text).items() if name != "group_id"}
-
-
-def _codec(loop: Loop) -> Any:
-    (folder,) = [f for f in loop.folders("store") if EventStore.open(f).manifest.row_bytes > 0]
-    return EventStore.open(folder).manifest.codec
-
-
-def test_any_later_row_changes_no_earlier_history(
-    untouched: dict[str, list[dict[str, Any]]], tmp_path: Path
-) -> None:
-    frame = log_frame()
-    row = 1_201
-    before, after = (frame.loc[r, ["timestamp", "user_id"]].tolist() for r in (row - 1, row))
-    assert before == after, "the change begins at the very second of an earlier sample"
-    other = loop_of(tmp_path, changed_from(frame, row))
-    other.run("loopfm")
-    samples = row - 667
-    found = histories(other, "train")
-    assert found[:samples] == untouched["train"][:samples]
-    assert found[samples:] != untouched["train"][samples:]

@@ -54,7 +54,7 @@ def taken(loop: Loop) -> Bytes:
     }
     for folder in folders:
         shutil.rmtree(folder)
-    assert len(found) == SHARDS + 1 + 2
+    assert len(found) == SHARDS + 1 + 2 * 2, "shards, manifest; pointers and their records"
     return found
 
 

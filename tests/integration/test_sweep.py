@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from conftest import Loop
+from fuxictr import autotuner
 from fuxictr.autotuner import load_experiment_ids
 
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
@@ -75,13 +79,48 @@ def test_points_that_fail_are_named(
     assert not list((zoo / "records").rglob("leaderboard*"))
 
 
+def test_a_stopped_sweep_ends_its_processes(
+    loop: Loop, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def stopped(*_: Any, **__: Any) -> None:
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        started.append(autotuner.subprocess.Popen(command))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fuxictr_loopfm.experiment.sweep.grid_search", stopped)
+    config = write_tuner(tmp_path / "stopped.yaml", loop, dict(SPACE))
+    with pytest.raises(KeyboardInterrupt):
+        sweep(config, [-1], None, zoo)
+    assert started[0].poll() == -signal.SIGTERM and autotuner.subprocess is subprocess
+
+
+def test_a_sweep_is_enumerated_whole_or_not_at_all(
+    loop: Loop, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a file of configurations is a valid file, and would be half of a sweep."""
+
+    def half(config: str) -> str:
+        folder = Path(config).with_suffix("")
+        folder.mkdir()
+        (folder / "model_config.yaml").write_text("loopfm_001: {}\n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fuxictr_loopfm.experiment.sweep.enumerate_params", half)
+    config = write_tuner(tmp_path / "half.yaml", loop, dict(SPACE))
+    with pytest.raises(KeyboardInterrupt):
+        sweep(config, [-1], None, zoo)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["half.yaml", "model_zoo"]
+
+
 @pytest.mark.parametrize(
     ("space", "changes", "message"),
     [
         ({"loopfm_encodr": ["din"]}, {}, "loopfm_encodr"),
         ({}, {"tuner_space": None}, "tuner_space: expected a mapping, found NoneType"),
-        ({}, {"base_expid": None}, "expid=None is not valid"),
-        ({}, {"base_expid": "nothing"}, "expid=nothing is not valid"),
+        ({}, {"base_expid": None}, "base_expid: expected one of .* found None"),
+        ({}, {"base_expid": "nothing"}, "base_expid: expected one of .* found 'nothing'"),
         ({}, {"base_config": "/nowhere"}, "nowhere"),
     ],
 )
@@ -107,5 +146,5 @@ def test_files_tags_and_paths_that_cannot_work_are_refused(
         sweep(config, [-1], "nothing", zoo)
     (tmp_path / "a b").mkdir()
     config = write_tuner(tmp_path / "a b" / "tuner.yaml", loop, dict(SPACE))
-    with pytest.raises(ConfigError, match="cannot handle blanks in paths"):
+    with pytest.raises(ConfigError, match="expected paths without blanks"):
         sweep(config, [-1], None, zoo)

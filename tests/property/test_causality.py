@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from brute_join import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def int64(values: list[int]) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=scaled(250))
 @given(
     events=pairs(INT_KEY, ANY_TIME, 25),
     samples=pairs(INT_KEY, ANY_TIME, 12),
@@ -141,7 +142,7 @@ MANIFEST_FIELDS = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=scaled(30))
 @given(
     data=st.one_of(
         *(
@@ -161,7 +162,7 @@ def test_a_store_gathers_the_brute_force_history(data, max_len, delay, window, n
     assert histories(events, samples, spec, num_shards) == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=scaled(20))
 @given(
     events=pairs(st.integers(0, 2), SMALL_TIME, 20),
     future=pairs(st.integers(0, 2), st.integers(13, 40), 10),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from brute_join import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def int64(values: list[int]) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-@settings(max_examples=300)
+@settings(max_examples=scaled(300))
 @given(st.lists(st.tuples(KEY, TIME), max_size=60))
 def test_packed_and_bucketed_sorting_is_a_stable_lexsort(events: list[tuple[int, int]]) -> None:
     key, time = int64([key for key, _ in events]), int64([time for _, time in events])
@@ -60,7 +61,7 @@ def test_ties_are_broken_by_the_log_in_whatever_order_events_come(
     assert found.tolist() == np.lexsort((int64(rows), time, key)).tolist()
 
 
-@settings(max_examples=150)
+@settings(max_examples=scaled(150))
 @given(
     st.lists(st.tuples(st.integers(0, 4), TIME), max_size=40),
     st.integers(1, 5),

@@ -16,24 +16,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.torture.report import Result, render
 from tests.torture.section import Profile, Section
+from tests.torture.torture_report import Result, render
 
 # The longest first, so that two of them at a time end together.
 SECTIONS = (
-    "soak",
     "kills",
+    "soak",
     "causality",
+    "fuzz",
+    "same_bits",
+    "memory",
     "mutants",
     "corruption",
-    "hostile",
-    "fuzz",
-    "memory",
-    "bad_input",
     "faults",
+    "bad_input",
     "concurrency",
+    "hostile",
     "canary",
-    "same_bits",
     "archives",
 )
 AT_A_TIME = 2
@@ -47,19 +47,25 @@ def run_section(name: str, profile: Profile) -> Section:
     return section
 
 
-def _in_a_process(name: str, options: argparse.Namespace) -> Result:
-    """A section in a process of its own: a crash is its own survivor and ends no other."""
-    answer = options.out / f"{name}.json"
+def run_apart(name: str, out: Path, *, short: bool) -> Section:
+    """A section in a process of its own: a crash is its own survivor and ends no other.
+
+    Its answer and its output are ``<name>.json`` and ``<name>.log`` in the folder ``out``.
+    """
+    answer = out / f"{name}.json"
     answer.unlink(missing_ok=True)
-    started = time.monotonic()
-    command = [sys.executable, "-m", "tests.torture", "--one", name, "--out", str(options.out)]
-    command += ["--short"] if options.short else []
-    with open(options.out / f"{name}.log", "wb") as log:
+    command = [sys.executable, "-m", "tests.torture", "--one", name, "--out", str(out)]
+    command += ["--short"] if short else []
+    with open(out / f"{name}.log", "wb") as log:
         code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log).returncode
     if answer.is_file():
-        section = Section(**json.loads(answer.read_text(encoding="utf-8")))
-    else:
-        section = Section(name, survivors=[f"ended with code {code}, see {name}.log"])
+        return Section(**json.loads(answer.read_text(encoding="utf-8")))
+    return Section(name, survivors=[f"ended with code {code}, see {name}.log"])
+
+
+def _timed(name: str, options: argparse.Namespace) -> Result:
+    started = time.monotonic()
+    section = run_apart(name, options.out, short=options.short)
     minutes = (time.monotonic() - started) / 60
     print(f"{name}: {minutes:.1f} min, {len(section.survivors)} survivors", flush=True)
     return Result(name, section, minutes)
@@ -91,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     names = [name for name in SECTIONS if name in options.only]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = list(pool.map(lambda name: _in_a_process(name, options), names))
+        results = list(pool.map(lambda name: _timed(name, options), names))
     minutes = (time.monotonic() - started) / 60
     text = render(results, minutes, short=options.short)
     (options.out / "report.md").write_text(text, encoding="utf-8")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.torture import __main__ as driver
-from tests.torture.report import Result, render
 from tests.torture.section import Profile, Section
+from tests.torture.torture_report import Result, render
 
 
 def test_every_section_is_a_module_with_a_test_of_its_own() -> None:
@@ -37,7 +37,7 @@ def test_a_survivor_fails_the_run(
     def answer(name: str, _options: Any) -> Result:
         return Result(name, Section(name, {"tries": 1}, survivors), 0.0)
 
-    monkeypatch.setattr(driver, "_in_a_process", answer)
+    monkeypatch.setattr(driver, "_timed", answer)
     assert driver.main(["--only", "fuzz", "kills", "--out", str(tmp_path)]) == code
     text = (tmp_path / "report.md").read_text()
     assert text.index("## kills") < text.index("## fuzz"), "the longest first"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.fsio import write_text
+from fuxictr_loopfm.fsio import atomic_path, write_text
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,19 @@ class WriteShard:
 
     def files(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in sorted(self.folder.glob("shard-*"))}
+
+
+@dataclass(frozen=True)
+class StopHalfWay:
+    """Waits in the middle of a file, and says so."""
+
+    folder: Path
+
+    def __call__(self, shard: int) -> None:
+        with atomic_path(self.folder / f"shard-{shard}") as temporary:
+            temporary.write_text("half")
+            (self.folder / f"waiting-{shard}-{os.getpid()}").touch()
+            time.sleep(60)
 
 
 def refuse_shard_1(shard: int) -> None:

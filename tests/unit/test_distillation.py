@@ -197,7 +197,9 @@ def test_wrong_trunks_are_refused() -> None:
     model = build("Flattened")
     model.spare = nn.Linear(2, 2)
     inputs = batch(model.feature_map)
-    with pytest.raises(ConfigError, match=r"loopfm_kd_trunk: 'mlp' is no module; found .*'fc'"):
+    with pytest.raises(
+        ConfigError, match=r"loopfm_kd_trunk: 'mlp' is no module.*; expected one of .*'fc'"
+    ):
         find_trunk(model, inputs, "mlp")
     with pytest.raises(ConfigError, match="'spare' is not used by the model's forward"):
         find_trunk(model, inputs, "spare")

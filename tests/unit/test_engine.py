@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,47 @@ def test_no_shard_is_begun_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(LoopFMError, match="shard 0"):
         run_shards(task, [0, *[1] * 500], workers=2)
     assert len(task.attempts(1)) < 500
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from engine_tasks import StopHalfWay
+from fuxictr_loopfm.engine import run_shards
+from fuxictr_loopfm.exits import one_message
+if __name__ == "__main__":
+    with one_message():
+        run_shards(StopHalfWay(Path(sys.argv[1])), range(4), workers=2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all", "code"), [(signal.SIGTERM, False, 143), (signal.SIGINT, True, 130)]
+)
+def test_a_stop_ends_the_workers_and_leaves_nothing(
+    tmp_path: Path, number: int, to_all: bool, code: int
+) -> None:
+    """A scheduler's signal reaches the parent alone, a key press all of them."""
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, str(tmp_path / "stopped.py"), str(tmp_path / "out")]
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    ) as parent:
+        while len(waiting := list((tmp_path / "out").glob("waiting-*"))) < 2:
+            assert parent.poll() is None
+            time.sleep(0.01)
+        (os.killpg if to_all else os.kill)(parent.pid, number)
+        text = parent.stderr.read()  # until the last worker has closed it
+    assert (parent.returncode, text) == (code, "stopped; run the same command again to go on\n")
+    for path in waiting:
+        assert not Path("/proc", path.name.rpartition("-")[2]).exists()
+    assert sorted((tmp_path / "out").iterdir()) == sorted(waiting)
 
 
 def test_nothing_to_do_starts_nothing() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.events import (
@@ -21,6 +22,7 @@ from fuxictr_loopfm.events import (
     SequenceColumn,
     write_prepared,
 )
+from tests.resealed import change_yaml
 
 START = 1_650_000_000
 SPEC = DatasetSpec(
@@ -250,11 +252,10 @@ class TestReaderRefuses:
 
     def test_another_schema_or_version(self, written: PreparedDataset) -> None:
         path = written.folder / "dataset.yaml"
-        text = path.read_text()
-        path.write_text(text.replace("version: 1", "version: 2"))
+        change_yaml(path, lambda entries: entries.update(version=2))
         with pytest.raises(DataError, match="expected 1, found 2"):
             PreparedDataset.load(written.folder)
-        path.write_text(text.replace("loopfm.dataset", "loopfm.store"))
+        change_yaml(path, lambda entries: entries.update(version=1, schema="loopfm.store"))
         with pytest.raises(DataError, match="schema"):
             PreparedDataset.load(written.folder)
 
@@ -273,9 +274,9 @@ class TestReaderRefuses:
     def test_truncated_files(self, written: PreparedDataset) -> None:
         for path in (written.folder / "sequences.h5", written.folder / "events.parquet"):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        with pytest.raises(DataError, match=r"sequences.h5: cannot read sequence 'seen'"):
+        with pytest.raises(DataError, match=r"sequences.h5: sha256: expected"):
             written.sequence("seen")
-        with pytest.raises(DataError, match=r"events.parquet: cannot be read"):
+        with pytest.raises(DataError, match=r"events.parquet: sha256: expected"):
             PreparedDataset.load(written.folder)
 
     def test_verify_finds_one_changed_byte(self, written: PreparedDataset) -> None:
@@ -284,12 +285,26 @@ class TestReaderRefuses:
         content = bytearray(path.read_bytes())
         content[100] ^= 1
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"events.parquet: expected sha256"):
+        with pytest.raises(DataError, match=r"events.parquet: sha256: expected .* in bytes 0 to"):
             written.verify()
+
+    def test_one_changed_entry_is_named(self, written: PreparedDataset) -> None:
+        path = written.folder / "dataset.yaml"
+        path.write_text(path.read_text().replace("rows: 6", "rows: 7"))
+        with pytest.raises(DataError, match=r"dataset.yaml: rows: does not fit the seal"):
+            PreparedDataset.load(written.folder)
+
+    def test_a_description_of_an_earlier_release_is_read(self, written: PreparedDataset) -> None:
+        path = written.folder / "dataset.yaml"
+        text = yaml.safe_dump(written.spec.to_dict(), sort_keys=False)
+        path.write_text(text)
+        found = PreparedDataset.load(written.folder)
+        assert found.fingerprint == written.fingerprint
+        found.verify()
 
     def test_a_row_count_that_differs(self, written: PreparedDataset) -> None:
         path = written.folder / "dataset.yaml"
-        path.write_text(path.read_text().replace("rows: 6", "rows: 7"))
+        change_yaml(path, lambda entries: entries.update(rows=7))
         with pytest.raises(DataError, match="expected 7 rows, found 6"):
             PreparedDataset.load(written.folder)
 

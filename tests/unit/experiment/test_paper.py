@@ -503,7 +503,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             return []
 
     def run_vertical(experiment, workspace, *, model_name, command, method):
-        calls.append((model_name, method, experiment, workspace._teacher))
+        calls.append((model_name, method, experiment, workspace.teacher))
         metrics = {"AUC": 0.6 + 0.001 * len(calls), "logloss": 0.5, "NE": 0.9}
         started = "2026-01-31T12:00:00+00:00"
         data = workspace.prepared.fingerprint
@@ -516,6 +516,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             protocol="stream",
             split="by period",
             command=command,
+            repeat={},
         )
         predictions = {"y_true": np.array([0.0, 1.0]), "y_pred": np.array([0.3, 0.6])}
         return record, {}, predictions

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.experiment.layout import Checkout
 from fuxictr_loopfm.experiment.preparation import dev_id, prepare, raw_identity
 
@@ -152,6 +153,19 @@ def test_a_failing_script_is_one_error_and_leaves_nothing(
     with pytest.raises(DataError):
         prepare(checkout, DATASET, raw)
     assert f"{DATASET}.raw.json" not in left(checkout)
+
+
+def test_the_former_data_set_stays_until_the_new_one_is_whole(
+    checkout: Checkout, raw: Path
+) -> None:
+    former = prepare(checkout, DATASET, raw)
+    write(raw, "crash")
+    with pytest.raises(DataError):
+        prepare(checkout, DATASET, raw)
+    assert PreparedDataset.load(former.folder).array("item").tolist() == ["x"] * 8
+    write(raw, "x")
+    prepare(checkout, DATASET, raw)
+    assert len(runs(checkout)) == 3, "it is not taken for what the failed one was to be made of"
 
 
 def test_a_folder_that_is_prepared_already_is_used_where_it_lies(

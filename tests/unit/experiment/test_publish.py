@@ -257,7 +257,7 @@ def test_marked_tables_of_a_document_are_filled(checkout, tmp_path):
     assert "0.9999" not in text and "| 1 | LoopFM |" in text
     assert text.startswith("before\n") and text.endswith("\nafter\n")
     assert outdated(checkout, [document]) == []
-    with pytest.raises(DataError, match="no published runs"):
+    with pytest.raises(DataError, match="expected published runs of other_s1, found none"):
         filled_document(checkout, marks.replace(DATASET, "other_s1"))
 
 

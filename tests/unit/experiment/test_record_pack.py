@@ -21,7 +21,9 @@ RECORDS = st.dictionaries(st.sampled_from("abcd"), st.one_of(VALUES, SECTIONS), 
 @given(st.lists(RECORDS, min_size=1, max_size=5))
 def test_header_and_line_together_are_the_record(records):
     header, *lines = [json.loads(line) for line in packed(records).splitlines()]
-    assert is_header(header)
+    assert is_header(header, "a file")
+    with pytest.raises(DataError, match="a file: version: expected 1, found 2; use the release"):
+        is_header({**header, "version": 2}, "a file")
     found = [merged(header["shared"], line) for line in lines]
     # As text: 1, 1.0 and True are equal in Python.
     assert [json.dumps(r, sort_keys=True) for r in found] == [
@@ -57,8 +59,8 @@ def test_a_wrong_line_is_named(tmp_path):
         read_records([path])
 
 
-def test_a_header_of_another_version_is_no_header(tmp_path):
+def test_a_header_of_another_version_is_refused_by_its_version(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_text(packed([make().to_dict()]).replace('"version": 1}\n', '"version": 9}\n', 1))
-    with pytest.raises(DataError, match="line 1: schema: expected 'loopfm.run', found 'loopfm"):
+    with pytest.raises(DataError, match="line 1: version: expected 1, found 9; use the"):
         read_records([path])

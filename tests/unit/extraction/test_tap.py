@@ -176,7 +176,7 @@ def test_near_names_are_not_guessed(teacher, name):
     "names", [["all", "deep"], ["hidden_0", "hidden_0"], ["hidden_0", "dnn.mlp.1"]]
 )
 def test_reading_one_activation_twice_is_refused(teacher, names):
-    with pytest.raises(ConfigError, match="reads the same activation as hidden_"):
+    with pytest.raises(ConfigError, match="expected another activation than hidden_"):
         resolve_taps(teacher, names)
 
 

@@ -113,6 +113,7 @@ def test_pointers_of_another_store_rule_or_split_are_refused(saved, tmp_path):
 )
 def test_pointer_files_with_a_wrong_header_are_refused(saved, attribute, value, words):
     store, path = saved
+    path.with_suffix(".json").unlink()  # as files of earlier releases
     with h5py.File(path, "r+") as file:
         file.attrs[attribute] = np.bytes_(value) if isinstance(value, bytes) else value
     with pytest.raises(StoreError, match=words) as caught:
@@ -120,19 +121,33 @@ def test_pointer_files_with_a_wrong_header_are_refused(saved, attribute, value, 
     assert str(path) in str(caught.value)
 
 
-def test_altered_truncated_and_missing_pointer_files_are_refused(saved):
+@pytest.mark.parametrize("has_record", [True, False])
+def test_altered_truncated_and_missing_pointer_files_are_refused(saved, has_record):
     store, path = saved
+    if not has_record:
+        path.with_suffix(".json").unlink()
     content = path.read_bytes()
     with h5py.File(path, "r+") as file:
         file["end"][0] = 6
     with pytest.raises(StoreError, match="sha256: expected"):
         Pointers.load(path, store=store.manifest, spec=SPEC)
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(StoreError, match="no complete h5 file"):
+    with pytest.raises(StoreError, match="size: expected" if has_record else "no complete h5 file"):
         Pointers.load(path, store=store.manifest, spec=SPEC)
     path.unlink()
     with pytest.raises(StoreError, match="missing"):
         Pointers.load(path, store=store.manifest, spec=SPEC)
+
+
+def test_pointers_of_other_samples_are_refused(saved, tmp_path):
+    store, path = saved
+    pointers = Pointers.load(path, store=store.manifest, spec=SPEC)
+    pointers.save(tmp_path / "a.h5", {"rows": [0, 2]})
+    pointers.save(tmp_path / "b.h5", {"rows": [2, 4]})
+    for suffix in (".h5", ".json"):
+        (tmp_path / f"b{suffix}").replace(tmp_path / f"a{suffix}")
+    with pytest.raises(StoreError, match=r"a.json: meta: expected {'rows': \[0, 2\]}, found"):
+        Pointers.load(tmp_path / "a.h5", store=store.manifest, spec=SPEC, samples={"rows": [0, 2]})
 
 
 def test_window_rows_of_known_windows() -> None:

@@ -27,7 +27,8 @@ def render(results: list[Result], minutes: float, *, short: bool) -> str:
         "# Torture",
         "",
         f"{utc_now()}, commit {found['git_commit']}, "
-        f"{'the short' if short else 'the long'} profile, seed {Profile(Path()).seed}: {tried:,} attempts in {len(results)} sections, "
+        f"{'the short' if short else 'the long'} profile, seed {Profile(Path()).seed}: "
+        f"{tried:,} attempts in {len(results)} sections, "
         f"{minutes:.1f} minutes on {found['cores']} cores. **Survivors: {survivors or 'none'}.**",
         "",
         ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "numpy", "fuxictr")),

@@ -1,0 +1,108 @@
+"""``loopfm verify`` of single artifacts, of a data root, and against a data set."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Loop, new_loop
+from planted import log_frame, write_log
+
+from fuxictr_loopfm.cli import main
+from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.experiment.record import write_record
+from fuxictr_loopfm.experiment.verification import verify_folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, planted_log: PreparedDataset) -> Path:
+    """A data root with everything in it."""
+    loop = new_loop(tmp_path_factory.mktemp("verified"), planted_log)
+    record = loop.run("kd_loopfm", loopfm_num_shards=2, epochs=1)
+    root = loop.root / "data"
+    write_record(root / "records", record)
+    shutil.copytree(planted_log.folder, root / "prepared")
+    return root
+
+
+def test_every_kind_by_itself(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifacts = data / "artifacts" / "Planted_s1"
+    for pattern, words in {
+        "prepared": "prepared data set of 2000 events: checksums hold",
+        "Planted_s1": "vertical view in",
+        "Planted_teacher_s1": "teacher view in",
+        "artifacts/Planted_s1/teacher-*": "teacher teacher: checksums hold",
+        "artifacts/Planted_s1/extraction-*": "in 4 part(s): checksums hold",
+        "artifacts/Planted_s1/store-*": "events of 100 keys in 2 shard(s): checksums hold",
+        "artifacts/Planted_s1/pointers": "samples: checksums hold",
+        "artifacts/Planted_s1/pointers/test-*.h5": "samples: checksums hold",
+        "records": "1 run record(s) are readable",
+        "records/*.json": "1 run record(s) are readable",
+    }.items():
+        (folder,) = data.glob(pattern)
+        main(["verify", str(folder), "--prepared", str(data / "prepared")])
+        assert words in capsys.readouterr().out, pattern
+    assert artifacts.is_dir()
+
+
+def test_a_whole_data_root_is_walked(data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    report = verify_folder(root, root / "prepared")
+    assert report.problems == []
+    text = "\n".join(report.checked)
+    kinds = ("prepared data set", "vertical view", "teacher view", "teacher teacher", "part(s)")
+    for words in (*kinds, "shard(s)", "of every event agree", "samples", "run record"):
+        assert words in text, words
+
+    (log,) = root.glob("artifacts/*/extraction-*")
+    (log / "manifest.json").unlink()
+    (root / "notes.txt").write_text("mine")
+    (root / ".loopfm-tmp-x").mkdir()
+    (pointers,) = root.glob("artifacts/*/pointers/test-*.h5")
+    content = bytearray(pointers.read_bytes())
+    content[-1] ^= 1
+    pointers.write_bytes(content)
+    (record,) = root.glob("records/*.json")
+    record.rename(record.with_name("other-seed3.json"))
+    report = verify_folder(root)
+    text = "\n".join(report.checked)
+    assert f"{log}: unfinished" in text and f"{root}: no artifacts, not checked: notes.txt" in text
+    assert f"{root / '.loopfm-tmp-x'}: left by a process that was killed" in text
+    first, second = sorted(report.problems)
+    assert first.startswith(f"{pointers}: sha256: expected") and " in bytes 4096 to " in first
+    assert "other-seed3.json: expected the record of other-seed3, found that of" in second
+
+
+def test_artifacts_of_another_data_set_are_named(data: Path, tmp_path: Path) -> None:
+    frame = log_frame(seed=8)
+    other = write_log(tmp_path / "other", frame).folder
+    patterns = ("Planted_s1", "prepared", "artifacts/*/teacher-*", "artifacts/*/extraction-*")
+    for pattern in (*patterns, "artifacts/*/store-*"):
+        (folder,) = data.glob(pattern)
+        assert verify_folder(folder).problems == []
+        (problem, *_) = verify_folder(folder, other).problems
+        assert str(folder) in problem and "fingerprint: expected" in problem
+
+
+def test_nothing_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    for folder in (tmp_path / "none", tmp_path):
+        with pytest.raises(SystemExit) as stopped:
+            main(["verify", str(folder)])
+        assert stopped.value.code == 1 and str(folder) in capsys.readouterr().err
+
+
+def test_training_refuses_a_store_by_other_keys(own_loop: Loop) -> None:
+    """Its folder has the right name, its provenance is right, and it is another store."""
+    own_loop.run("loopfm")
+    own_loop.load("loopfm")[1].structuring("item_id").build()
+    stores = own_loop.folders("store")
+    mine = own_loop.load("loopfm")[1].structuring("user_id").folder
+    (other,) = set(stores) - {mine}
+    shutil.rmtree(mine)
+    shutil.copytree(other, mine)
+    with pytest.raises(Exception, match="key: expected user_id, found item_id"):
+        own_loop.run("loopfm")
+    assert any("found the same in" in problem for problem in verify_folder(mine).problems)

@@ -1,0 +1,248 @@
+"""From a prepared data set on disk to batches, under an experiment's own keys: what a run reads."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from brute_join import (
+    FILTERS,
+    KEY_COLUMNS,
+    Row,
+    column,
+    history_of,
+    in_time_order,
+    logs,
+    scaled,
+)
+from delivered import IN_MEMORY, pieces
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from fuxictr_loopfm.data.history_source import DELIVERIES, HistorySource
+from fuxictr_loopfm.events import Column, DatasetSpec, Periods, PreparedDataset, write_prepared
+from fuxictr_loopfm.experiment.keys import LoopFMKeys
+from fuxictr_loopfm.experiment.structuring_pass import StructuringPass
+from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.layers.batch import PaddedHistory
+from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
+from fuxictr_loopfm.store.event_store import EventStore
+
+PERIODS = Periods.split(4, teacher=1)
+COLUMNS = ("label", "log_age", "ids")
+SECONDS = {"s": [0, 1, 3], "ordinal": [0, 1, 3], "ms": [0, 0.002, 1, 3], "us": [0, 3e-06, 1, 2]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A raw log, and an experiment's keys."""
+
+    log: list[Row]
+    time_unit: str
+    key: str
+    label: str
+    keys: LoopFMKeys
+    memory_limit: int | None
+
+
+def with_periods(log: list[Row], backfill: bool) -> list[Row]:
+    """The log cut into periods of equal size, both labels in each, and which rows are logged."""
+    found = list(log)
+    for place, number in enumerate(in_time_order(log)):
+        period = place * PERIODS.count // len(log) + 1
+        label = log[number].label if place % 3 else place // 3 % 2
+        found[number] = replace(log[number], label=label, logged=backfill or period in PERIODS.log)
+    return found
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    unit, backfill = draw(st.sampled_from(list(SECONDS))), draw(st.booleans())
+    log = draw(logs(unit, min_size=28))
+    spans = st.sampled_from(SECONDS[unit])
+    delay, label_delay = draw(spans), draw(spans)
+    window = draw(st.sampled_from([None, None, 1, 5, 10**6]))
+    keys = LoopFMKeys(
+        max_len=draw(st.sampled_from([1, 3, 300])),
+        delay_seconds=delay,
+        label_delay_seconds=label_delay,
+        window_seconds=None if window is None else max(delay, label_delay) + window,
+        event_filter=draw(st.sampled_from([*FILTERS, " label == 1", "label_2 == 1"])),
+        num_shards=draw(st.sampled_from([1, 2, 5])),
+        backfill=backfill,
+    )
+    limit = draw(st.none() | st.integers(9_000, 16_000))
+    key, label = draw(st.sampled_from(KEY_COLUMNS)), draw(st.sampled_from(["click", "label"]))
+    return Case(with_periods(log, backfill), unit, key, label, keys, limit)
+
+
+def prepared_from(folder: Path, case: Case) -> PreparedDataset:
+    """The log in time order as every data_prep script writes it."""
+    order = in_time_order(case.log)
+    rows = [case.log[number] for number in order]
+    spec = DatasetSpec(
+        dataset_id="Random_s1",
+        label=case.label,
+        user="user",
+        item="item",
+        time_unit=case.time_unit,
+        columns=(Column("hour"),),
+        side_columns=(*KEY_COLUMNS, "score", "kind", "label_2"),
+        periods=PERIODS,
+        period_rule="equal chunks",
+        source="made up",
+    )
+    frame = pd.DataFrame(
+        {
+            "timestamp": [row.time for row in rows],
+            "period": np.arange(len(rows)) * PERIODS.count // len(rows) + 1,
+            case.label: [row.label for row in rows],
+            "hour": [f"h{row.score}" for row in rows],
+            "score": [row.score for row in rows],
+            "kind": [row.kind for row in rows],
+            "label_2": [row.score % 2 for row in rows],
+            **{name: column(rows, name) for name in KEY_COLUMNS},
+        }
+    )
+    return write_prepared(folder, spec, frame)
+
+
+def rule_in_words(case: Case) -> tuple[SequenceSpec, str | None]:
+    """The keys as the glossary has them, in whole units of the clock, and the oracle's filter."""
+    keys, unit = case.keys, UNITS_PER_SECOND[case.time_unit]
+    seconds = [keys.delay_seconds, keys.label_delay_seconds, keys.window_seconds]
+    units = [None if s is None else Fraction(str(s)) * unit for s in seconds]
+    assert all(each is None or each.denominator == 1 for each in units)
+    delay, label_delay, window = (None if each is None else int(each) for each in units)
+    assert delay is not None and label_delay is not None
+    event_filter = None if keys.event_filter is None else keys.event_filter.strip()
+    if event_filter in ("label == 1", "label != 1"):
+        delay = max(delay, label_delay)  # whether it passes is known no sooner
+    return SequenceSpec(keys.max_len, delay, window, label_delay), event_filter
+
+
+@contextmanager
+def workspace_of(case: Case, folder: Path) -> Iterator[Workspace]:
+    """The workspace of an experiment with these keys, which has a log and nothing else."""
+    params = {"data_root": str(folder), "model_id": "random"}
+    workspace = Workspace(SimpleNamespace(keys=case.keys, params=params), None)  # type: ignore[arg-type]
+    workspace.__dict__["prepared"] = prepared_from(folder / "prepared", case)
+    yield workspace
+
+
+def told(case: Case, folder: Path, **engine: Any) -> dict[int, list[list[tuple[int, int, float]]]]:
+    """(row of the log, label, log_age) of every past event, by sample, once per delivery."""
+    found: dict[int, list[list[tuple[int, int, float]]]] = {}
+    order = np.array(in_time_order(case.log), np.int64)
+    with workspace_of(case, folder) as workspace:
+        prepared = workspace.prepared
+        stage = StructuringPass(case.keys, prepared, case.key, None, workspace.artifact_root)
+        store = EventStore.open(stage.build(**engine), verify=True)
+        rule = case.keys.sequence_spec(case.time_unit)
+        for split, periods in (("train", PERIODS.vertical_train), ("test", PERIODS.test)):
+            rows = prepared.rows_of(periods)
+            pointers = workspace.pointers_into(store.folder, case.key, rows.start, rows.stop, split)
+            for delivery in DELIVERIES:
+                source = HistorySource(
+                    store, pointers, None, sample_time=prepared.timestamp[rows], spec=rule,
+                    columns=COLUMNS, ids={"row": order + 1}, first_event=rows.start,
+                    delivery=delivery,
+                )  # fmt: skip
+                events = np.arange(rows.start, rows.stop)
+                batch = source.batch(events)
+                batch = batch.ragged() if isinstance(batch, PaddedHistory) else batch
+                assert batch.label is not None and batch.log_age is not None
+                lengths = batch.spans.length.tolist()
+                parts = [
+                    batch.spans.pairs(each).split(lengths)
+                    for each in (batch.ids["row"] - 1, batch.label, batch.log_age)
+                ]
+                for event, *seen in zip(events.tolist(), *parts, strict=True):
+                    told_once = list(zip(*(each.tolist() for each in seen), strict=True))
+                    found.setdefault(int(order[event]), []).append(told_once)
+    return found
+
+
+def assert_equals_the_join(case: Case, found: dict[int, Any]) -> int:
+    """Compare with the oracle; the number of past events."""
+    rule, event_filter = rule_in_words(case)
+    total = 0
+    for number, deliveries in found.items():
+        sample = case.log[number]
+        expected = history_of(
+            case.log, case.key, getattr(sample, case.key), sample.time, rule, case.time_unit,
+            event_filter,
+        )  # fmt: skip
+        total += len(expected)
+        for each in deliveries:
+            assert [(row, label) for row, label, _ in each] == [(s.row, s.label) for s in expected]
+            ages = [age for _, _, age in each]
+            np.testing.assert_allclose(ages, [s.log_age for s in expected], rtol=1e-6)
+    return total
+
+
+def passes_any(case: Case) -> bool:
+    event_filter = rule_in_words(case)[1]
+    return any(row.logged and FILTERS[event_filter](row) for row in case.log)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def second_label() -> Iterator[None]:
+    """A column whose name only begins like the label's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FILTERS, "label_2 == 1", lambda row: row.score % 2 == 1)
+        yield
+
+
+@settings(max_examples=scaled(25))
+@given(cases())
+def test_what_a_run_reads_equals_the_join(case: Case) -> None:
+    assume(passes_any(case))
+    with pieces(False), tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+        found = told(case, Path(folder), memory_limit=case.memory_limit)
+    assert len(found) > len(case.log) // 2
+    assert_equals_the_join(case, found)
+
+
+def test_worker_processes_build_the_same_histories(tmp_path: Path) -> None:
+    keys = LoopFMKeys(max_len=4, event_filter="label == 1", label_delay_seconds=3, num_shards=3)
+    random = np.random.default_rng(11)
+    users = ["", "e\u0301", "\u00e9", "a", "ab", "\U0001f600"]
+    log = [
+        Row(users[user], int(item), -int(user), 1_500_000_000 + int(step), int(label), True, 0, "")
+        for user, item, step, label in zip(
+            *(random.integers(0, high, 400) for high in (6, 5, 40, 2)), strict=True
+        )
+    ]
+    case = Case(with_periods(log, False), "s", "user", "label", keys, None)
+    # Two processes take seconds to start, and their bytes are compared by another test in CI.
+    found = told(case, tmp_path, workers=1 if scaled(1) == 1 else 2, memory_limit=256 << 20)
+    assert assert_equals_the_join(case, found) > 300
+
+
+def test_the_shuffled_control_reads_the_histories_of_other_users(tmp_path: Path) -> None:
+    random = np.random.default_rng(12)
+    users = random.integers(0, 20, 600)
+    log = [
+        Row(f"u{user}", 0, 0, 1_500_000_000 + step // 3, step % 2, True, 0, "")
+        for step, user in enumerate(users.tolist())
+    ]
+    keys = LoopFMKeys(max_len=300, control="shuffled_users")
+    case = Case(with_periods(log, False), "s", "user", "click", keys, None)
+    whose: dict[str, set[str]] = {f"u{user}": set() for user in range(20)}
+    for number, deliveries in told(case, tmp_path).items():
+        for row, _, _ in deliveries[0]:
+            whose[log[number].user].add(log[row].user)
+            assert log[row].time < log[number].time
+    # One user reads one user's events, and hardly any its own: a permutation may leave some alone.
+    assert all(len(others) == 1 for others in whose.values())
+    assert sum(user in others for user, others in whose.items()) <= 3
