@@ -29,7 +29,7 @@ def torture(profile: Profile) -> Section:
     section = Section("Fuzzing")
     folder = profile.folder / "fuzz"
     folder.mkdir()
-    seconds = profile.pick(12, 280)
+    seconds = profile.pick(8, 280)
     everything = targets(folder)
     ends = time.monotonic() + seconds
     batch, seen = 0, set[str]()

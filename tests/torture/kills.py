@@ -28,7 +28,7 @@ def torture(profile: Profile) -> Section:
     undisturbed = world.make_states()
     kills = Kills(world, section, random.Random(profile.seed))
     for stage in (stage for stage in STAGES if stage.is_counted):
-        wanted = -(-profile.pick(5, 100) // SHARES.get(stage.name, 1))
+        wanted = -(-profile.pick(4, 100) // SHARES.get(stage.name, 1))
         kills.kill_often(stage, wanted, undisturbed[stage.name].seconds)
     section.notes += [
         "Half of the kills at a random moment, half right before or after a file-system operation "

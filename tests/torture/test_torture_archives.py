@@ -17,6 +17,7 @@ from tests.torture.archives_readers import CHECKS, artifacts
 from tests.torture.section import Profile
 
 
+@pytest.mark.slow
 def test_every_archive_is_read(tmp_path: Path) -> None:
     section = torture(Profile(tmp_path))
     assert section.survivors == []

@@ -18,6 +18,7 @@ SCRIPTS = (
 )
 
 
+@pytest.mark.slow
 def test_wrong_inputs_are_answered(tmp_path: Path) -> None:
     section = bad_input.torture(Profile(tmp_path))
     assert section.survivors == []

@@ -15,6 +15,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     return Profile(tmp_path_factory.mktemp("canary"))
 
 
+@pytest.mark.slow
 def test_no_method_predicts_coins(profile: Profile) -> None:
     section = canary.torture(profile)
     assert section.survivors == []

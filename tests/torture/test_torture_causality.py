@@ -23,6 +23,7 @@ def test_wrong(number):
 """
 
 
+@pytest.mark.slow
 def test_causality_runs_and_counts_cases(tmp_path: Path) -> None:
     section = causality.torture(Profile(tmp_path))
     assert section.survivors == []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.torture.__main__ import run_apart
 
 
+@pytest.mark.slow
 def test_an_artifact_is_built_once_and_never_read_half(tmp_path: Path) -> None:
     section = run_apart("concurrency", tmp_path, short=True)
     assert section.survivors == []

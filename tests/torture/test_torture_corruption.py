@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.torture.corruption import torture
 from tests.torture.section import Profile
 
 
+@pytest.mark.slow
 def test_corruption_is_found(tmp_path: Path) -> None:
     section = torture(Profile(tmp_path))
     assert section.survivors == []

@@ -16,6 +16,7 @@ from fuxictr_loopfm.exits import GO_ON, one_message
 from tests.torture.__main__ import run_apart
 
 
+@pytest.mark.slow
 def test_every_fault_is_one_message_and_the_command_goes_on(tmp_path: Path) -> None:
     section = run_apart("faults", tmp_path, short=True)
     assert section.survivors == []

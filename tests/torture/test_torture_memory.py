@@ -18,6 +18,7 @@ from tests.torture.section import Profile
 SCALE = memory.ROOT / "docs" / "scale.md"
 
 
+@pytest.mark.slow
 def test_every_stage_keeps_to_its_bound(tmp_path: Path) -> None:
     section = run_apart("memory", tmp_path, short=True)
     assert section.survivors == []
@@ -25,6 +26,7 @@ def test_every_stage_keeps_to_its_bound(tmp_path: Path) -> None:
     assert section.tried["stages with too little memory"] == 2 * (22 - 2)
 
 
+@pytest.mark.slow
 def test_a_bound_that_is_too_low_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "BOUNDS", {"prepare": memory.Bound(4, 0, refuses=False)})
     monkeypatch.setattr(memory, "SIZES", (10_000,))

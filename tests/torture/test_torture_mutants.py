@@ -14,12 +14,14 @@ from tests.torture.section import Profile
 FAST = "tests/unit/store/test_store_keys.py"
 
 
+@pytest.mark.slow
 def test_core_mutants_die(tmp_path: Path) -> None:
     section = mutants.torture(Profile(tmp_path))
     assert section.survivors == []
     assert section.tried["mutants"] >= 6
 
 
+@pytest.mark.slow
 def test_survivors_are_told_from_the_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashing, core = "store/keys.py", True
     tried = (

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
+
 from tests.torture.same_bits import CASES, RESULTS, differences, torture
 from tests.torture.section import Profile
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits(tmp_path: Path) -> None:
     section = torture(Profile(tmp_path))
     assert section.survivors == []

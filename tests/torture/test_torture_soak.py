@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.torture import soak
 from tests.torture.__main__ import run_apart
 from tests.torture.process_state import ProcessState
 from tests.torture.section import Section
 
 
+@pytest.mark.slow
 def test_nothing_is_left_over_from_a_day(tmp_path: Path) -> None:
     section = run_apart("soak", tmp_path, short=True)
     assert section.survivors == []
