@@ -27,15 +27,18 @@ RawRow = tuple[str, str, int]
 
 @st.composite
 def raw_rows(draw: st.DrawFn) -> list[RawRow]:
-    """(user, item, second) in any order, at few seconds; some twice."""
+    """(user, item, second) in any order; up to four share a second.
+
+    A period takes all rows of a second, so if many more did, another would be left without rows.
+    """
     users = draw(st.lists(st.sampled_from(USERS), min_size=1, max_size=4, unique=True))
-    size, step = draw(st.integers(24, 60)), draw(st.sampled_from([1, 2, 10]))
+    size, tied = draw(st.integers(24, 60)), draw(st.integers(1, 4))
     deal = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    second = deal.permutation(size) // tied
+    user, item = (deal.integers(0, high, size) for high in (len(users), 9))
     return [
-        (users[user], f"i{item}", START + int(second) // step)
-        for user, item, second in zip(
-            *(deal.integers(0, high, size).tolist() for high in (len(users), 9, 40)), strict=True
-        )
+        (users[u], f"i{i}", START + s)
+        for u, i, s in zip(user.tolist(), item.tolist(), second.tolist(), strict=True)
     ]
 
 
