@@ -82,10 +82,10 @@ def read_description(folder: Path) -> Manifest:
     found = (manifest.get("schema"), manifest.get("version"))
     if found != (SCHEMA, VERSION):
         raise DataError(f"{path}: expected {SCHEMA} version {VERSION}, found {found}. {REBUILD}")
-    missing = [name for name in ("view", "fingerprint", "files") if name not in manifest]
-    if missing or not isinstance(manifest["files"], dict):
-        raise DataError(f"{path}: expected view, fingerprint and files. {REBUILD}")
-    problems = entry_problems(manifest)
+    # Only a view of a prepared data set has parts, and then it has everything.
+    required = _ENTRIES if "parts" in manifest else ("view", "fingerprint", "files")
+    problems = [f"{name}: missing" for name in required if name not in manifest]
+    problems += entry_problems(manifest)
     if problems:
         raise DataError(f"{path}: {'; '.join(problems)}. {REBUILD}")
     return manifest

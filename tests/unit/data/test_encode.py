@@ -20,6 +20,7 @@ from tiny_log import MAX_LEN, history_strings, item_histories, log_frame, log_sp
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.events import Periods, PreparedDataset, write_prepared
+from fuxictr_loopfm.sealed import with_seal, without_seal
 
 HISTORY = {"name": "past", "active": True, "dtype": "float", "type": "loopfm_sequence", "key": "u"}
 
@@ -229,6 +230,20 @@ def test_a_damaged_folder_is_refused_by_open_and_rebuilt_by_build(
     view = build_view(prepared, params, "teacher")
     os.truncate(view.path("log"), 10)
     with pytest.raises(DataError, match="log.parquet: size: expected .* bytes, found 10"):
+        EncodedView.open(view.folder)
+    build_view(prepared, params, "teacher").verify()
+
+
+@pytest.mark.parametrize("name", ["rows", "splits", "histories", "files"])
+def test_a_manifest_that_lacks_an_entry_is_refused_and_written_again(
+    prepared: PreparedDataset, params: dict[str, Any], name: str
+) -> None:
+    view = build_view(prepared, params, "teacher")
+    path = view.folder / "encoded.json"
+    entries = without_seal(json.loads(path.read_text()))
+    del entries[name]
+    path.write_text(json.dumps(with_seal(entries)))
+    with pytest.raises(DataError, match=f"encoded.json: {name}: missing. Delete encoded.json"):
         EncodedView.open(view.folder)
     build_view(prepared, params, "teacher").verify()
 
