@@ -200,8 +200,13 @@ class LocalProcessor(FeatureProcessor):
 
         Raises:
             DataError: there are no rows.
+            KeyboardInterrupt: polars was interrupted; it takes SIGINT for itself and ends its
+                chunks as if they were all.
         """
         _logger.info("Encode %s", path.name)
+        expected = rows.select(pl.len()).collect().item()
+        if not expected:
+            raise DataError(f"{path.name}: expected at least one row, found none")
         writer, count = None, 0
         try:
             for frame in rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True):
@@ -212,8 +217,8 @@ class LocalProcessor(FeatureProcessor):
         finally:
             if writer is not None:
                 writer.close()
-        if not count:
-            raise DataError(f"{path.name}: expected at least one row, found none")
+        if count != expected:
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,22 @@ def test_verify_finds_a_changed_file_of_the_same_size(
     path.write_text(path.read_text().replace("u1", "u9"))
     with pytest.raises(DataError, match="feature_vocab.json: sha256: expected .* in bytes 0 to"):
         EncodedView.open(view.folder).verify()
+
+
+def test_chunks_that_polars_ends_early_are_a_stop_and_no_shorter_file(
+    prepared: PreparedDataset, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pl.LazyFrame.collect_batches
+
+    def interrupted(frame: pl.LazyFrame, **how: Any) -> Iterator[pl.DataFrame]:
+        for batch in whole(frame, **how):
+            yield batch.head(len(batch) - 1)
+
+    monkeypatch.setattr(pl.LazyFrame, "collect_batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_view(prepared, params, "teacher")
+    monkeypatch.undo()
+    build_view(prepared, params, "teacher").verify()
 
 
 def test_an_interrupted_build_is_not_readable(
