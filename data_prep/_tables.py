@@ -24,8 +24,8 @@ from fuxictr_loopfm.events_parts import did_you_mean
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError)
 _HEADER_BYTES = 1 << 20
-# Logs shrink 5 to 30 times; what grows 200 times over is made to fill the memory.
-_MOST_GROWTH, _FREE_GROWTH = 200, 64 << 20
+# Logs shrink 5 to 30 times; what grows 64 times over is made to fill the memory.
+_MOST_GROWTH, _FREE_GROWTH = 64, 64 << 20
 
 
 def read_tables(
