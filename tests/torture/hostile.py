@@ -16,9 +16,8 @@ if str(DATA_PREP) not in sys.path:
 from tests.torture import hostile_files, hostile_h5, hostile_tables, hostile_text  # noqa: E402
 from tests.torture.hostile_attack import Attack  # noqa: E402
 
-# A refusal takes what the file takes, and little more.
-# Unpacked text is refused beyond 64 times the file, some 300 MB of the largest one, and is then held
-# about twice: as read and as decoded.
+# A refusal takes what the file takes, and little more; but packed text is refused beyond 64 times
+# its file, some 300 MB of the largest one, and is then held about twice: as read, and as decoded.
 MOST_MEGABYTES = 640
 
 
