@@ -109,7 +109,9 @@ class PreparedDataset:
                     raise DataError(
                         f"{path}: no column {name!r}{did_you_mean(name, known)}; it has {known}"
                     )
-            return pq.read_table(path, columns=wanted).to_pandas()
+            # In this thread: arrow's own wait for one another for ever if memory is too little.
+            table = pq.read_table(path, columns=wanted, use_threads=False, pre_buffer=False)
+            return table.to_pandas(use_threads=False)
         except pa.ArrowMemoryError:
             raise  # the file is not to blame
         except (OSError, pa.ArrowException) as error:
