@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, Phase, settings
 
 # Read by torch and numpy when they load, and inherited by the processes that tests start. One
 # thread keeps sums in one order and is the fastest for models as small as the tests'.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a shared machine an example's time says nothing. In CI examples are the same on every run.
 settings.register_profile("loopfm", deadline=None, derandomize="CI" in os.environ)
