@@ -51,5 +51,5 @@ setup(
         "test": TEST,
         "dev": [*TEST, "ruff", "mypy", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["loopfm = fuxictr_loopfm.cli:main"]},
+    entry_points={"console_scripts": ["loopfm = fuxictr_loopfm.commands.cli:main"]},
 )

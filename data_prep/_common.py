@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from fuxictr_loopfm.errors import DataError, LoopFMError
-from fuxictr_loopfm.events import DatasetSpec, write_prepared
-from fuxictr_loopfm.events_io import time_unit_problem
-from fuxictr_loopfm.events_parts import short
 from fuxictr_loopfm.exits import one_message
+from fuxictr_loopfm.prepared.columns_io import time_unit_problem
+from fuxictr_loopfm.prepared.dataset import DatasetSpec, write_prepared
+from fuxictr_loopfm.prepared.parts import short
 from fuxictr_loopfm.structuring.as_of import history_bounds
 from fuxictr_loopfm.structuring.order import sort_order
 

@@ -7,7 +7,7 @@ import zoneinfo
 from dataclasses import dataclass
 from typing import Any
 
-from fuxictr_loopfm.events_parts import MAX_PERIODS, did_you_mean, is_integer
+from fuxictr_loopfm.prepared.parts import MAX_PERIODS, did_you_mean, is_integer
 
 TIME_UNITS = ("s", "ms", "us", "iso", "ordinal")
 

@@ -11,8 +11,9 @@ from typing import Any
 from _custom_rules import HistoryRule, KeepRule, LabelRule, PeriodRule, TimeRule, is_number
 
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
-from fuxictr_loopfm.events_parts import (
+from fuxictr_loopfm.files.plain_text import load_yaml
+from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
+from fuxictr_loopfm.prepared.parts import (
     MAX_PERIODS,
     did_you_mean,
     is_integer,
@@ -20,7 +21,6 @@ from fuxictr_loopfm.events_parts import (
     parse_parts,
     short,
 )
-from fuxictr_loopfm.plain_text import load_yaml
 
 DUPLICATES = ("refuse", "drop", "keep")
 _NAME_LISTS = ("vertical", "teacher_only", "numeric", "item_columns", "side_columns")

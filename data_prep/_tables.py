@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events_parts import did_you_mean
+from fuxictr_loopfm.prepared.parts import did_you_mean
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError)

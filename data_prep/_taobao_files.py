@@ -17,7 +17,7 @@ from _tables import read_header, read_tables, require_columns
 from tqdm import tqdm
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events_io import check_labels
+from fuxictr_loopfm.prepared.columns_io import check_labels
 
 # 2017-05-06 00:00:00 in China, and what follows from it.
 FIRST_SECOND = 1_494_000_000

@@ -21,7 +21,7 @@ from _taobao_files import Vocabulary, csv_batches, present, price_bucket
 from _x1 import Published, differences, x1_files
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events_io import check_labels
+from fuxictr_loopfm.prepared.columns_io import check_labels
 
 PUBLISHED = {
     "train.csv": Published("eaabfc8629f23519b04593e26c7522fc", 21_929_911),

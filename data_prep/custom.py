@@ -35,9 +35,9 @@ from _custom_spec import CustomSpec, load_spec
 from _tables import read_tables
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import Periods
-from fuxictr_loopfm.events_io import check_labels, check_periods
-from fuxictr_loopfm.events_parts import short
+from fuxictr_loopfm.prepared.columns_io import check_labels, check_periods
+from fuxictr_loopfm.prepared.dataset import Periods
+from fuxictr_loopfm.prepared.parts import short
 
 _TRUTH = {"true": 1, "false": 0}
 

@@ -50,8 +50,8 @@ from _tables import read_tables
 from _x1 import Published, as_codes, differences, provenance, tied_chunks, x1_files
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
-from fuxictr_loopfm.events_io import check_labels, check_periods
+from fuxictr_loopfm.prepared.columns_io import check_labels, check_periods
+from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
 DATASET_ID = "KuaiVideo_s1"
 PERIODS = 8

@@ -42,8 +42,8 @@ from _common import (
 from _tables import find_all, find_one, read_header, read_tables, require_columns
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
-from fuxictr_loopfm.events_io import check_labels, check_periods
+from fuxictr_loopfm.prepared.columns_io import check_labels, check_periods
+from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
 DATASET_ID = "KuaiRandPure_s1"
 TEACHER_DAYS = 4

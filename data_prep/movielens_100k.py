@@ -38,10 +38,10 @@ from _common import (
 )
 from _tables import require_columns
 
-from fuxictr_loopfm import fsio
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
-from fuxictr_loopfm.events_io import check_periods
+from fuxictr_loopfm.files import atomic
+from fuxictr_loopfm.prepared.columns_io import check_periods
+from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
 DATASET_ID = "MovieLens100K_s1"
 PACKAGE = "recbole==1.2.1"
@@ -90,7 +90,7 @@ def download(cache: Path) -> Path:
     wheel = cache / WHEEL
     if not wheel.is_file():
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        with step(f"download {PACKAGE} into {cache}"), fsio.scratch_dir(cache) as scratch:
+        with step(f"download {PACKAGE} into {cache}"), atomic.scratch_dir(cache) as scratch:
             command += ["--dest", str(scratch), PACKAGE]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if (scratch / WHEEL).is_file():
@@ -107,7 +107,7 @@ def download(cache: Path) -> Path:
 
 def check_wheel(wheel: Path) -> None:
     """Raise DataError unless the wheel is the one this script was written for."""
-    found = fsio.sha256_file(wheel)
+    found = atomic.sha256_file(wheel)
     if found != WHEEL_SHA256:
         raise DataError(
             f"{wheel}: expected sha256 {WHEEL_SHA256}, found {found}; delete the file and try again"

@@ -54,9 +54,9 @@ from _taobao_x1 import read_x1
 from _x1 import provenance
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import Column, DatasetSpec, Periods, SequenceColumn
-from fuxictr_loopfm.events_io import check_periods
-from fuxictr_loopfm.fsio import scratch_dir
+from fuxictr_loopfm.files.atomic import scratch_dir
+from fuxictr_loopfm.prepared.columns_io import check_periods
+from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
 DATASET_ID = "TaobaoAd_s1"
 APPROXIMATE_ID = "TaobaoAdApprox_s1"

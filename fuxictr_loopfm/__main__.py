@@ -1,5 +1,5 @@
 """``python -m fuxictr_loopfm`` is the ``loopfm`` command."""
 
-from fuxictr_loopfm.cli import main
+from fuxictr_loopfm.commands.cli import main
 
 main()

@@ -7,7 +7,7 @@ Paths inside the configuration count from a folder below model_zoo/, as for a mo
 import os
 import sys
 
-from fuxictr_loopfm.experiment.run_expid import main
+from fuxictr_loopfm.runs.run_expid import main
 
 if __name__ == "__main__":
     os.chdir(os.path.dirname(os.path.realpath(__file__)))

@@ -6,8 +6,8 @@ Usage: python model_zoo/run_param_tuner.py --config TUNER.yaml --gpu -1 -1
 import argparse
 from pathlib import Path
 
+from fuxictr_loopfm.evidence.benchmark.sweep import sweep
 from fuxictr_loopfm.exits import one_message
-from fuxictr_loopfm.experiment.sweep import sweep
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from fuxictr_loopfm.sealed import with_seal, without_seal
+from fuxictr_loopfm.files.seals import with_seal, without_seal
 
 
 def change_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:

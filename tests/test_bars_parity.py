@@ -29,11 +29,11 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.layers.embeddings.pretrained_embedding import PretrainedEmbedding
 from fuxictr.pytorch.models import BaseModel
 
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.folders import expids
+from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.data.columns import ColumnPlan
-from fuxictr_loopfm.experiment.config import expids
-from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.model import count_parameters
-from fuxictr_loopfm.experiment.zoo import load_model_class
+from fuxictr_loopfm.host.model import count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "model_zoo"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fuxictr_loopfm.cli import COMMANDS, build_parser
-from fuxictr_loopfm.experiment.layout import Checkout
-from fuxictr_loopfm.experiment.publish import committed, datasets, filled_document, rendered
-from fuxictr_loopfm.experiment.record import read_records
+from fuxictr_loopfm.commands.cli import COMMANDS, build_parser
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.evidence.publish.publish import committed, datasets, filled_document, rendered
+from fuxictr_loopfm.records.record import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = Checkout(ROOT)

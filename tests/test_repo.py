@@ -16,8 +16,8 @@ import setuptools
 import yaml
 
 import fuxictr_loopfm
-from fuxictr_loopfm.cli import main
-from fuxictr_loopfm.experiment.config import read_yaml
+from fuxictr_loopfm.commands.cli import main
+from fuxictr_loopfm.config.folders import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_COMMITTED = {".git", ".venv", "data", "runs", "build"}

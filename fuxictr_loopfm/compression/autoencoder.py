@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fuxictr_loopfm.compression.standardizer import Standardizer
 from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError
-from fuxictr_loopfm.fsio import atomic_path
+from fuxictr_loopfm.files.atomic import atomic_path
 
 SCHEMA = "loopfm.autoencoder"
 VERSION = 1

@@ -18,8 +18,8 @@ from typing import Any
 from fuxictr_loopfm.data.columns import HISTORY_TYPE
 from fuxictr_loopfm.data.encoded_entries import entry_problems
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.fsio import atomic_dir, write_json
-from fuxictr_loopfm.sealed import file_problem, file_record, read_json, with_seal
+from fuxictr_loopfm.files.atomic import atomic_dir, write_json
+from fuxictr_loopfm.files.seals import file_problem, file_record, read_json, with_seal
 
 SCHEMA = "loopfm.encoded"
 VERSION = 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from fuxictr_loopfm.data.evaluated import feature_problems
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.events_parts import character_problems
+from fuxictr_loopfm.prepared.parts import character_problems
 
 HISTORY_TYPE = "loopfm_sequence"
 TYPES = ("categorical", "numeric", "sequence", "meta")

@@ -29,8 +29,8 @@ from fuxictr_loopfm.data.ragged import EncodedSequence, save_sequence
 from fuxictr_loopfm.data.transform import Tokens, visible_counts
 from fuxictr_loopfm.data.view import EncodedView
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.fsio import fingerprint, locked
+from fuxictr_loopfm.files.atomic import fingerprint, locked
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 __all__ = ["EncodedView", "View", "build_view"]
 

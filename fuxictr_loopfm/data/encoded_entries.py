@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fuxictr_loopfm.events_parts import MAX_HISTORY, is_integer, short
+from fuxictr_loopfm.prepared.parts import MAX_HISTORY, is_integer, short
 
 # A file beside the manifest, never a path.
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from fuxictr_loopfm.events_parts import short
+from fuxictr_loopfm.prepared.parts import short
 
 _LAYERS = ("layers", "nn")
 _INITIALIZERS = ("nn.init", "torch.nn.init")

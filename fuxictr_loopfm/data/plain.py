@@ -13,7 +13,7 @@ from fuxictr_loopfm.data.artifact import FEATURE_MAP_FILE, publishing, reusable_
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.data.processor import LocalProcessor, data_errors
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.fsio import fingerprint, locked
+from fuxictr_loopfm.files.atomic import fingerprint, locked
 
 _ENCODING_VERSION = 1
 VIEW = "plain"

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.plain_arrays import map_npy
+from fuxictr_loopfm.files.plain_arrays import map_npy
 
 Padding = Literal["pre", "post"]
 

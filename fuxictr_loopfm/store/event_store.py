@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import ProvenanceError, StoreError
-from fuxictr_loopfm.fsio import read_whole
+from fuxictr_loopfm.files.atomic import read_whole
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.keys import factorize_keys
 from fuxictr_loopfm.store.schema import (

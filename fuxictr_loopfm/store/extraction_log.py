@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import ConfigError, DataError, StoreError
-from fuxictr_loopfm.fsio import atomic_path, read_whole, write_json
-from fuxictr_loopfm.sealed import read_json, with_seal
+from fuxictr_loopfm.files.atomic import atomic_path, read_whole, write_json
+from fuxictr_loopfm.files.seals import read_json, with_seal
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.part_record import PartRecord, finished_file
 from fuxictr_loopfm.store.schema import MANIFEST_FILE, REBUILD, check_version

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fuxictr_loopfm.errors import StoreError
-from fuxictr_loopfm.fsio import require_space
-from fuxictr_loopfm.plain_h5 import H5_ERRORS, dataset_problem, file_problem
+from fuxictr_loopfm.files.atomic import require_space
+from fuxictr_loopfm.files.plain_h5 import H5_ERRORS, dataset_problem, file_problem
 from fuxictr_loopfm.store.schema import REBUILD
 
 

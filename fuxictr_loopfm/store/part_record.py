@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fuxictr_loopfm.fsio import write_json
-from fuxictr_loopfm.sealed import file_problem, file_record, read_json, with_seal
+from fuxictr_loopfm.files.atomic import write_json
+from fuxictr_loopfm.files.seals import file_problem, file_record, read_json, with_seal
 
 
 @dataclass(frozen=True)

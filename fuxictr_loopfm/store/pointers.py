@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import StoreError
-from fuxictr_loopfm.fsio import atomic_path
+from fuxictr_loopfm.files.atomic import atomic_path
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.part_record import PartRecord, record_path

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fuxictr_loopfm.errors import StoreError
-from fuxictr_loopfm.fsio import fingerprint
+from fuxictr_loopfm.files.atomic import fingerprint
 
 SCHEMA = "loopfm.store"
 VERSION = (1, 0)

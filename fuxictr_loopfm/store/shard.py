@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from fuxictr_loopfm.errors import StoreError
-from fuxictr_loopfm.plain_text import load_json
-from fuxictr_loopfm.sealed import file_problem, file_sha256
+from fuxictr_loopfm.files.plain_text import load_json
+from fuxictr_loopfm.files.seals import file_problem, file_sha256
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.schema import (
     MANIFEST_FILE,

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fuxictr_loopfm.fsio import require_space, sha256_file
+from fuxictr_loopfm.files.atomic import require_space, sha256_file
 from fuxictr_loopfm.store.schema import ShardRecord, shard_file, shard_identity
 from fuxictr_loopfm.store.shard import SHARD_SCHEMA
 

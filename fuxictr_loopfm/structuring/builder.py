@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import ConfigError, DataError, StoreError
-from fuxictr_loopfm.fsio import atomic_dir
+from fuxictr_loopfm.files.atomic import atomic_dir
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.h5 import writing

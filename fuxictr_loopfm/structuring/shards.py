@@ -18,8 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_loopfm.errors import StoreError
-from fuxictr_loopfm.fsio import atomic_dir, atomic_path, scratch_dir, sha256_file, write_json
-from fuxictr_loopfm.sealed import read_json, with_seal
+from fuxictr_loopfm.files.atomic import (
+    atomic_dir,
+    atomic_path,
+    scratch_dir,
+    sha256_file,
+    write_json,
+)
+from fuxictr_loopfm.files.seals import read_json, with_seal
 from fuxictr_loopfm.store.h5 import writing
 from fuxictr_loopfm.store.schema import MANIFEST_FILE, ShardRecord, StoreManifest, shard_file
 from fuxictr_loopfm.structuring.blocks import AnyArray, EventSource, Rows

@@ -17,7 +17,7 @@ from fuxictr_loopfm.store.shard import checksum_problems, read_manifest
 from fuxictr_loopfm.structuring.builder import build_pointers
 
 if TYPE_CHECKING:
-    from fuxictr_loopfm.events import PreparedDataset
+    from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 AnyArray = np.ndarray[Any, Any]
 

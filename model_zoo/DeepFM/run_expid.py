@@ -3,7 +3,7 @@
 import os
 import sys
 
-from fuxictr_loopfm.experiment.run_expid import main
+from fuxictr_loopfm.runs.run_expid import main
 
 if __name__ == "__main__":
     os.chdir(os.path.dirname(os.path.realpath(__file__)))

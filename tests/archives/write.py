@@ -21,7 +21,9 @@ import pandas as pd
 import yaml
 
 import fuxictr_loopfm
-from fuxictr_loopfm.events import (
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.prepared.dataset import (
     Column,
     DatasetSpec,
     Periods,
@@ -29,12 +31,10 @@ from fuxictr_loopfm.events import (
     SequenceColumn,
     write_prepared,
 )
-from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.record import RunRecord, write_record
-from fuxictr_loopfm.experiment.record_pack import packed
-from fuxictr_loopfm.experiment.runner import run_vertical
-from fuxictr_loopfm.experiment.teacher_run import run_teacher
-from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.records.packing import packed
+from fuxictr_loopfm.records.record import RunRecord, write_record
+from fuxictr_loopfm.runs.teacher import run_teacher
+from fuxictr_loopfm.runs.vertical import run_vertical
 from tests.archives import tiny
 
 DATASET, TEACHER_DATASET, TEACHER = "Tiny_s1", "Tiny_teacher_s1", "tiny_teacher"

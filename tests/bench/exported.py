@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fuxictr.features import FeatureMap
 
-from fuxictr_loopfm.experiment.export import export_histories
-from fuxictr_loopfm.experiment.keys import LoopFMKeys
-from fuxictr_loopfm.fsio import write_json
-from fuxictr_loopfm.host import SEQUENCE_TYPE
+from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.files.atomic import write_json
+from fuxictr_loopfm.host.history_fields import SEQUENCE_TYPE
+from fuxictr_loopfm.runs.export import export_histories
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.schema import StoreManifest

@@ -22,15 +22,15 @@ import pyarrow.parquet as pq
 import torch
 from fuxictr.features import FeatureMap
 
-from fuxictr_loopfm import host
 from fuxictr_loopfm.compression.autoencoder import CoTrainer, fit_post_hoc
 from fuxictr_loopfm.compression.codec import Codec
 from fuxictr_loopfm.compression.quantizer import build_codec
+from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.experiment.zoo import load_model_class
 from fuxictr_loopfm.extraction.extractor import extract
 from fuxictr_loopfm.extraction.parts import plan_parts, write_parts
 from fuxictr_loopfm.extraction.tap import Tap, TapRecorder, resolve_taps
+from fuxictr_loopfm.host import history_fields
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest
 from fuxictr_loopfm.store.extraction_reader import ExtractionReader
 
@@ -128,7 +128,7 @@ def feature_map() -> FeatureMap:
     }
     found.features["event_id"] = {"source": "", "type": "meta"}
     found.labels, found.default_emb_dim = ["click"], 16
-    host.prepare_feature_map(found, (), False)
+    history_fields.prepare_feature_map(found, (), False)
     return found
 
 
@@ -153,7 +153,9 @@ def build_teacher(root: Path, settings: Mapping[str, Any]) -> Any:
         **settings,
     }
     torch.manual_seed(0)
-    return host.build_model(load_model_class("DMIN", [ZOO])[0], feature_map(), params, ())[0]
+    return history_fields.build_model(
+        load_model_class("DMIN", [ZOO])[0], feature_map(), params, ()
+    )[0]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.structuring.as_of import history_bounds
 from fuxictr_loopfm.structuring.order import sort_order
 from tests.bench.sorting import MAX_LEN

@@ -10,9 +10,9 @@ import torch
 from fuxictr.metrics import evaluate_metrics
 from torch import Tensor, nn
 
+from fuxictr_loopfm.analysis.metrics import group_auc
 from fuxictr_loopfm.compression.autoencoder import fit_post_hoc
 from fuxictr_loopfm.compression.quantizer import build_codec
-from fuxictr_loopfm.experiment.metrics import group_auc
 from fuxictr_loopfm.store.event_store import EventStore
 from tests.bench.rows import Row, interleaved
 from tests.bench.settings import Settings

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from fuxictr_loopfm.experiment.environment import collect_environment, utc_now
-from fuxictr_loopfm.fsio import atomic_path, write_json
+from fuxictr_loopfm.files.atomic import atomic_path, write_json
+from fuxictr_loopfm.records.environment import collect_environment, utc_now
 from tests.bench.logs import MIX, EventLog
 from tests.bench.rows import Row
 from tests.bench.settings import Settings

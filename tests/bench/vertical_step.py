@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fuxictr_loopfm import host
+from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.experiment.zoo import load_model_class
+from fuxictr_loopfm.host import history_fields
 from fuxictr_loopfm.store.event_store import EventStore
 from tests.bench import exported, stores
 from tests.bench.exported import FIELDS, HISTORY
@@ -98,7 +98,7 @@ def _on(settings: Settings, log: EventLog, encoders: dict[str, float | None]) ->
 def _model(encoder: str | None, hidden_units: list[int], seed: int) -> Any:
     """DeepFM, with a history if an encoder is named."""
     fields = [] if encoder is None else [
-        host.HistoryField(
+        history_fields.HistoryField(
             name=HISTORY,
             columns=("embedding",),
             embedding_dim=stores.DIM,
@@ -114,11 +114,11 @@ def _model(encoder: str | None, hidden_units: list[int], seed: int) -> Any:
     ]  # fmt: skip
     feature_map = exported.feature_map(with_history=encoder is not None)
     feature_map.default_emb_dim = PARAMS["embedding_dim"]
-    host.prepare_feature_map(feature_map, fields, with_teacher_logit=False)
+    history_fields.prepare_feature_map(feature_map, fields, with_teacher_logit=False)
     torch.manual_seed(seed)
     model_class = load_model_class("DeepFM", [ZOO])[0]
     params = {**PARAMS, "hidden_units": hidden_units}
-    model: Any = host.build_model(model_class, feature_map, params, fields)[0]
+    model: Any = history_fields.build_model(model_class, feature_map, params, fields)[0]
     model._max_gradient_norm = 10.0
     return model.train()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 START = 1_700_000_000
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fuxictr_loopfm.experiment.benchmark import Benchmark, BenchmarkPlan
-from fuxictr_loopfm.experiment.layout import Checkout
-from fuxictr_loopfm.experiment.leaderboard_render import write_leaderboard
-from fuxictr_loopfm.experiment.preparation import prepare
-from fuxictr_loopfm.experiment.record import RunRecord
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
+from fuxictr_loopfm.evidence.leaderboard.render import write_leaderboard
+from fuxictr_loopfm.pipeline.preparation import prepare
+from fuxictr_loopfm.records.record import RunRecord
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("base", "LoopFM")

@@ -17,7 +17,7 @@ from _x1 import Published
 from leaderboard_toy import leaderboard
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 # User 1 has ten reviews, user 2 five; item i is of category i % 9.
 TWO_LIVES = [[10, 11, 12, 13, 14, 15, 16, 17, 18, 19], [20, 21, 22, 23, 24]]

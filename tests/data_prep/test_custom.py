@@ -14,7 +14,7 @@ import pytest
 import yaml
 from custom_toy import START, make_log, make_spec, prepare, run
 
-from fuxictr_loopfm.events import Column, Periods, PreparedDataset, SequenceColumn
+from fuxictr_loopfm.prepared.dataset import Column, Periods, PreparedDataset, SequenceColumn
 
 REPO = Path(__file__).resolve().parents[2]
 

@@ -22,8 +22,8 @@ from leaderboard_toy import leaderboard
 
 from fuxictr_loopfm.data.encode import build_view
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.configs import Location, dataset_config
+from fuxictr_loopfm.evidence.benchmark.configs import Location, dataset_config
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 HEADER = "timestamp,user_id,item_id,is_click,is_like,is_follow,pos_items,neg_items"
 # timestamp, user, item, click: two users, pages of up to two, ties across users.

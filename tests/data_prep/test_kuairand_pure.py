@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from leaderboard_toy import leaderboard
 
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from leaderboard_toy import leaderboard
 
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 START = 880_000_000
 USERS = """user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token

@@ -18,7 +18,7 @@ from _x1 import Published
 from leaderboard_toy import leaderboard
 from taobao_fixture import DAY, FIRST_SECOND, LOG_DAYS_BEFORE, Size
 
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 PROFILE = taobao_fixture.PROFILE_HEADER.strip().split(",")[1:]
 HISTORIES = {"cate_his": "cate", "brand_his": "brand", "btag_his": "btag"}

@@ -12,11 +12,11 @@ import pytest
 import torch
 from planted import DEEPFM_ZOO, load, write_configs, write_log
 
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.record import RunRecord
-from fuxictr_loopfm.experiment.runner import run_vertical
-from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import RunRecord
+from fuxictr_loopfm.runs.vertical import run_vertical
 
 
 @dataclass(frozen=True)

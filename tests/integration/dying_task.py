@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuxictr_loopfm.experiment.extraction_task import ExtractionTask
-from fuxictr_loopfm.experiment.structuring_pass import StructuringTask
+from fuxictr_loopfm.pipeline.extraction_task import ExtractionTask
+from fuxictr_loopfm.pipeline.structuring_pass import StructuringTask
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from fuxictr_loopfm.structuring import shards
 

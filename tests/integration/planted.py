@@ -13,15 +13,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fuxictr_loopfm.events import (
-    Column,
-    DatasetSpec,
-    Periods,
-    PreparedDataset,
-    SequenceColumn,
-    write_prepared,
-)
-from fuxictr_loopfm.experiment.configs import (
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
     COMMON,
     METHODS,
@@ -30,8 +23,15 @@ from fuxictr_loopfm.experiment.configs import (
     method_slug,
     teacher_dataset_id,
 )
-from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.prepared.dataset import (
+    Column,
+    DatasetSpec,
+    Periods,
+    PreparedDataset,
+    SequenceColumn,
+    write_prepared,
+)
 from fuxictr_loopfm.structuring.as_of import history_bounds
 
 DATASET, TEACHER_DATASET = "Planted_s1", teacher_dataset_id("Planted_s1")

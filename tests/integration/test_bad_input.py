@@ -12,9 +12,9 @@ import yaml
 from conftest import Loop, new_loop
 from planted import DATASET, TEACHER_DATASET, log_frame, write_log
 
-from fuxictr_loopfm.cli import main
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment import run_expid
+from fuxictr_loopfm.commands.cli import main
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.runs import run_expid
 
 Message = Callable[..., str]
 

@@ -18,12 +18,12 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 from planted import DEEPFM_ZOO
 
-from fuxictr_loopfm.cli import COMMANDS, build_parser, main
-from fuxictr_loopfm.experiment.export import export_histories
-from fuxictr_loopfm.experiment.histories import Histories
-from fuxictr_loopfm.experiment.layout import Checkout
-from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.commands.cli import COMMANDS, build_parser, main
+from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.layers.batch import HistoryBatch
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.runs.export import export_histories
+from fuxictr_loopfm.runs.histories import Histories
 
 ROOT = Path(__file__).parents[2]
 HISTORY = "loopfm_history"

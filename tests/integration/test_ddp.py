@@ -15,11 +15,12 @@ from fuxictr.pytorch.models import BaseModel
 from planted import TEACHER, load
 
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
-from fuxictr_loopfm.experiment import distributed, run_expid
-from fuxictr_loopfm.experiment.model import feature_map_of
-from fuxictr_loopfm.experiment.replica import train_on_all_ranks
-from fuxictr_loopfm.experiment.runner import Run, loaders, train_vertical
-from fuxictr_loopfm.experiment.trainer import evaluate
+from fuxictr_loopfm.host import distributed
+from fuxictr_loopfm.host.model import feature_map_of
+from fuxictr_loopfm.host.replica import train_on_all_ranks
+from fuxictr_loopfm.host.trainer import evaluate
+from fuxictr_loopfm.runs import run_expid
+from fuxictr_loopfm.runs.vertical import Run, loaders, train_vertical
 
 # 1,000 training rows: 27 batches that two ranks cannot halve, and a last one of a single row.
 UNEVEN: dict[str, Any] = {"batch_size": 37, "seed": 3, "embedding_regularizer": 1e-4}
@@ -77,7 +78,7 @@ FAILING = """
 import os, pathlib, signal, sys, time
 from datetime import timedelta
 import torch
-from fuxictr_loopfm.experiment import distributed
+from fuxictr_loopfm.host import distributed
 
 how, finished = sys.argv[1:]
 if how == "stalls":

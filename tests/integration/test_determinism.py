@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import Loop, new_loop
 
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.runner import Run, train_vertical
-from fuxictr_loopfm.experiment.teacher import TeacherRun
+from fuxictr_loopfm.pipeline.teacher import TeacherRun
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.runs.vertical import Run, train_vertical
 
 TEST_PERIOD = 6
 TEACHER_FILES = ("teacher.pt", "compressor.pt")

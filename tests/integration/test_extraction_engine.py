@@ -12,12 +12,12 @@ import pytest
 from conftest import Loop, new_loop
 from dying_task import DiesInTheMiddle
 
-from fuxictr_loopfm.cli import main
+from fuxictr_loopfm.commands.cli import main
 from fuxictr_loopfm.engine import run_shards
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment import extraction_pass
-from fuxictr_loopfm.experiment.extraction_pass import ExtractionPass
+from fuxictr_loopfm.pipeline import extraction_pass
+from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 
 # Three batches of 32, so each of the four logged periods of 333 or 334 events has four parts.

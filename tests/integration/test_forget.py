@@ -19,18 +19,18 @@ import pytest
 from conftest import Loop, new_loop
 from planted import USERS, log_frame, log_spec, write_configs, write_log
 
-from fuxictr_loopfm.cli import main
+from fuxictr_loopfm.commands.cli import main
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment import forget
-from fuxictr_loopfm.experiment.configs import method_slug
-from fuxictr_loopfm.experiment.export import export_histories
-from fuxictr_loopfm.experiment.forget import forget_outdated, forget_users
+from fuxictr_loopfm.evidence.benchmark.configs import method_slug
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.runs.export import export_histories
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring.builder import build_pointers
 from fuxictr_loopfm.structuring.verify import verify_store
+from fuxictr_loopfm.upkeep import forget
+from fuxictr_loopfm.upkeep.forget import forget_outdated, forget_users
 
 USER = "Ωmega-füñfzehn"
 RULE = SequenceSpec(max_len=8)
@@ -254,7 +254,7 @@ def _bytes_of(root: Path) -> dict[str, bytes]:
 def test_integer_users_and_a_sequence_of_users(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from fuxictr_loopfm.events import SequenceColumn, write_prepared
+    from fuxictr_loopfm.prepared.dataset import SequenceColumn, write_prepared
 
     frame = log_frame()
     frame["account"] = frame["user_id"].str[1:].astype(np.int64) - 5

@@ -15,12 +15,13 @@ import yaml
 from conftest import Loop
 from planted import DATASET, SMALL, TEACHER, log_frame
 
-from fuxictr_loopfm.experiment import run_expid, runner
-from fuxictr_loopfm.experiment.configs import COMMON, METHODS, method_slug
-from fuxictr_loopfm.experiment.record import read_records
-from fuxictr_loopfm.experiment.runner import run_vertical
-from fuxictr_loopfm.experiment.teacher import TeacherRun
+from fuxictr_loopfm.evidence.benchmark.configs import COMMON, METHODS, method_slug
 from fuxictr_loopfm.extraction.tap import TapRecorder
+from fuxictr_loopfm.pipeline.teacher import TeacherRun
+from fuxictr_loopfm.records.record import read_records
+from fuxictr_loopfm.runs import run_expid
+from fuxictr_loopfm.runs import vertical as runner
+from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 
 
@@ -73,8 +74,8 @@ def test_what_exists_is_reused(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(TeacherRun, "_train", never)
     monkeypatch.setattr(TapRecorder, "__enter__", never)
-    monkeypatch.setattr("fuxictr_loopfm.experiment.structuring_pass.build_shards", never)
-    monkeypatch.setattr("fuxictr_loopfm.experiment.workspace.pointers_of_events", never)
+    monkeypatch.setattr("fuxictr_loopfm.pipeline.structuring_pass.build_shards", never)
+    monkeypatch.setattr("fuxictr_loopfm.pipeline.workspace.pointers_of_events", never)
     again = loop.run("kd_loopfm", seed=3)
     assert again.metrics == first.metrics and again.fingerprints == first.fingerprints
     assert loop.run("kd_loopfm", seed=3, loopfm_encoder="mean").metrics != first.metrics

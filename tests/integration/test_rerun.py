@@ -13,19 +13,19 @@ import yaml
 from conftest import Loop, new_loop
 from planted import SMALL, TEACHER, log_frame, write_log
 
-from fuxictr_loopfm.cli import main
+from fuxictr_loopfm.commands.cli import main
+from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.benchmark import Benchmark, BenchmarkPlan
-from fuxictr_loopfm.experiment.configs import BASE, COMMON
-from fuxictr_loopfm.experiment.layout import Checkout
-from fuxictr_loopfm.experiment.paper import run_table
-from fuxictr_loopfm.experiment.paper_table import load_table
-from fuxictr_loopfm.experiment.record import RunRecord, read_records, write_record
-from fuxictr_loopfm.experiment.record_pack import packed
-from fuxictr_loopfm.experiment.repeat import tuple_places, with_tuples
-from fuxictr_loopfm.experiment.rerun import Places, rerun
-from fuxictr_loopfm.experiment.run_expid import run as run_expid
+from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
+from fuxictr_loopfm.evidence.benchmark.configs import BASE, COMMON
+from fuxictr_loopfm.evidence.paper.run import run_table
+from fuxictr_loopfm.evidence.paper.table import load_table
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.packing import packed
+from fuxictr_loopfm.records.record import RunRecord, read_records, write_record
+from fuxictr_loopfm.runs.repeat import tuple_places, with_tuples
+from fuxictr_loopfm.runs.rerun import Places, rerun
+from fuxictr_loopfm.runs.run_expid import run as run_expid
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +77,7 @@ def test_fresh_builds_the_teacher_again(
         trained.append(run.teacher.expid)
         raise ConfigError("seen")
 
-    monkeypatch.setattr("fuxictr_loopfm.experiment.teacher.TeacherRun._train", note)
+    monkeypatch.setattr("fuxictr_loopfm.pipeline.teacher.TeacherRun._train", note)
     rerun_command(ran, own_loop)
     assert trained == []
     with pytest.raises(SystemExit):

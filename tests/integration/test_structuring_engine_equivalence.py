@@ -10,10 +10,10 @@ import yaml
 from conftest import Loop
 from dying_task import DiesOnce
 
-from fuxictr_loopfm.cli import main
+from fuxictr_loopfm.commands.cli import main
 from fuxictr_loopfm.engine import run_shards
-from fuxictr_loopfm.experiment import structuring_pass
-from fuxictr_loopfm.experiment.structuring_pass import StructuringTask
+from fuxictr_loopfm.pipeline import structuring_pass
+from fuxictr_loopfm.pipeline.structuring_pass import StructuringTask
 from fuxictr_loopfm.structuring import reading
 from fuxictr_loopfm.structuring.spool import Spool
 

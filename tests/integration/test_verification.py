@@ -9,10 +9,10 @@ import pytest
 from conftest import Loop, new_loop
 from planted import log_frame, write_log
 
-from fuxictr_loopfm.cli import main
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.record import write_record
-from fuxictr_loopfm.experiment.verification import verify_folder
+from fuxictr_loopfm.commands.cli import main
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import write_record
+from fuxictr_loopfm.upkeep.verification import verify_folder
 
 
 @pytest.fixture(scope="module")

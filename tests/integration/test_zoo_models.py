@@ -12,12 +12,12 @@ import torch
 from conftest import Loop, new_loop
 from planted import DEEPFM_ZOO
 
+from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.benchmark import Benchmark, BenchmarkPlan
-from fuxictr_loopfm.experiment.layout import Checkout
-from fuxictr_loopfm.experiment.record import RunRecord, read_records
-from fuxictr_loopfm.experiment.runner import Run, train_vertical
+from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import RunRecord, read_records
+from fuxictr_loopfm.runs.vertical import Run, train_vertical
 
 STAND_INS = Path(__file__).parents[1] / "zoo"
 FITTING = ("Stacked", "Flattened", "DINLike", "FieldAware")
@@ -88,7 +88,7 @@ def test_a_second_benchmark_finds_its_records(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("run again")
 
-    monkeypatch.setattr("fuxictr_loopfm.experiment.benchmark.run_vertical", never)
+    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.benchmark.run_vertical", never)
     again = benchmark(checkout, planted_log, ["Stacked"], ["base", "LoopFM"])
     assert again == [records["Stacked", "base"], records["Stacked", "LoopFM"]]
     with pytest.raises(AssertionError, match="run again"):

@@ -10,8 +10,8 @@ from brute_join import DIM, FILTERS, Row, embedding_of, in_time_order
 from delivered import CODECS, fields, pieces
 from test_prepared_logs import PERIODS, Case, prepared_from, with_periods
 
-from fuxictr_loopfm.experiment.keys import LoopFMKeys
-from fuxictr_loopfm.experiment.logged_events import LoggedEvents, count_events
+from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.pipeline.logged_events import LoggedEvents, count_events
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest
 from fuxictr_loopfm.structuring.shards import StorePlan, build_shards, finish_store

@@ -28,12 +28,18 @@ from delivered import IN_MEMORY, pieces
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.data.history_source import DELIVERIES, HistorySource
-from fuxictr_loopfm.events import Column, DatasetSpec, Periods, PreparedDataset, write_prepared
-from fuxictr_loopfm.experiment.keys import LoopFMKeys
-from fuxictr_loopfm.experiment.structuring_pass import StructuringPass
-from fuxictr_loopfm.experiment.workspace import Workspace
 from fuxictr_loopfm.layers.batch import PaddedHistory
+from fuxictr_loopfm.pipeline.structuring_pass import StructuringPass
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.prepared.dataset import (
+    Column,
+    DatasetSpec,
+    Periods,
+    PreparedDataset,
+    write_prepared,
+)
 from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 

@@ -15,7 +15,7 @@ from delivered import IN_MEMORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "data_prep"))
 custom = importlib.import_module("custom")

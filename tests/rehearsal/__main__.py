@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from fuxictr_loopfm.experiment.environment import collect_environment
+from fuxictr_loopfm.records.environment import collect_environment
 from tests.rehearsal.measured import Measured, folder_bytes, run_measured
 from tests.rehearsal.raw_log import Size
 from tests.rehearsal.rehearsal_report import GIB, write_report

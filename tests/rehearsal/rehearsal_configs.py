@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.configs import (
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
     METHODS,
     Location,
@@ -16,7 +16,7 @@ from fuxictr_loopfm.experiment.configs import (
     model_block,
     teacher_dataset_id,
 )
-from fuxictr_loopfm.experiment.layout import Checkout
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from tests.rehearsal.stages import DATASET_ID
 
 TEACHER = "rehearsal_teacher"

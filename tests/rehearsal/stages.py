@@ -69,8 +69,8 @@ def encode(options: Options) -> Facts:
 
 def teacher(options: Options) -> Facts:
     """The newest ``TEACHER_SAMPLES`` of the teacher's epoch, its autoencoder beside it."""
-    from fuxictr_loopfm.experiment.model import count_parameters
-    from fuxictr_loopfm.experiment.teacher import TeacherRun
+    from fuxictr_loopfm.host.model import count_parameters
+    from fuxictr_loopfm.pipeline.teacher import TeacherRun
     from tests.rehearsal.rehearsal_configs import LOOPFM_EXPID
 
     class Shortened(TeacherRun):
@@ -167,9 +167,9 @@ class _First:
 
 
 def _workspace(options: Options, expid: str) -> Any:
-    from fuxictr_loopfm.experiment.experiment import Experiment
-    from fuxictr_loopfm.experiment.layout import Checkout
-    from fuxictr_loopfm.experiment.workspace import Workspace
+    from fuxictr_loopfm.config.checkout import Checkout
+    from fuxictr_loopfm.config.experiment import Experiment
+    from fuxictr_loopfm.pipeline.workspace import Workspace
 
     folder, zoo = options.work / "configs", Checkout.find().zoo
     experiment = Experiment.load(folder, expid, base_dir=options.work, zoo=zoo)
@@ -178,10 +178,10 @@ def _workspace(options: Options, expid: str) -> Any:
 
 def _train_part(options: Options, expid: str) -> Facts:
     from fuxictr_loopfm.distillation import DistillationSpec, Distiller
-    from fuxictr_loopfm.experiment.histories import Histories
-    from fuxictr_loopfm.experiment.model import count_parameters, feature_map_of, new_model
-    from fuxictr_loopfm.experiment.runner import Run, loaders
-    from fuxictr_loopfm.experiment.trainer import train_epochs
+    from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_model
+    from fuxictr_loopfm.host.trainer import train_epochs
+    from fuxictr_loopfm.runs.histories import Histories
+    from fuxictr_loopfm.runs.vertical import Run, loaders
 
     workspace = _workspace(options, expid)
     run = Run(workspace.experiment, workspace)
@@ -230,7 +230,7 @@ def main() -> None:
     name = values.pop("stage")
     options = Options(**values)
     if name != "generate":
-        importlib.import_module("fuxictr_loopfm.experiment.runner")
+        importlib.import_module("fuxictr_loopfm.runs.vertical")
     if name not in _WITHOUT_MODELS:
         importlib.import_module("torch._dynamo")  # what torch's optimizers load
     cpu = time.process_time()

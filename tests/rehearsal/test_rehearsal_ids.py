@@ -17,7 +17,7 @@ import yaml
 from fuxictr_loopfm.data import processor, transform
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.data.ragged import padded_rows
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from tests.rehearsal.raw_log import Size, write_raw
 from tests.rehearsal.rehearsal_configs import write_configs
 from tests.rehearsal.stages import DATASET_ID

@@ -20,10 +20,10 @@ import yaml
 from fuxictr_loopfm.compression.autoencoder import CoTrainer
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.errors import LoopFMError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.record import read_records
-from fuxictr_loopfm.fsio import fingerprint
-from fuxictr_loopfm.sealed import with_seal
+from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.files.seals import with_seal
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import read_records
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from tests.torture.archives_readers import (

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.data.encode import EncodedView
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.extraction_pass import calibration_embedding
-from fuxictr_loopfm.experiment.extraction_task import embed
-from fuxictr_loopfm.experiment.record import read_records
-from fuxictr_loopfm.experiment.runner import run_vertical
-from fuxictr_loopfm.experiment.teacher import TeacherRun
-from fuxictr_loopfm.experiment.workspace import Workspace
 from fuxictr_loopfm.extraction.tap import TapRecorder
+from fuxictr_loopfm.pipeline.extraction_pass import calibration_embedding
+from fuxictr_loopfm.pipeline.extraction_task import embed
+from fuxictr_loopfm.pipeline.teacher import TeacherRun
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import read_records
+from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fuxictr_loopfm.sealed import SEAL, file_record, with_seal, without_seal
+from fuxictr_loopfm.files.seals import SEAL, file_record, with_seal, without_seal
 
 Settings = Mapping[str, Any]
 # Linux capability bits that let root pass by file modes.

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fuxictr_loopfm.experiment import run_expid
-from fuxictr_loopfm.experiment.configs import COMMON
-from fuxictr_loopfm.experiment.layout import Checkout
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.evidence.benchmark.configs import COMMON
+from fuxictr_loopfm.runs import run_expid
 from tests.integration.planted import FIRST_SECOND, write_configs, write_log
 
 ROOT = Path(__file__).parents[2]

@@ -22,9 +22,9 @@ import torch
 import yaml
 from fuxictr import autotuner
 
-from fuxictr_loopfm import cli
-from fuxictr_loopfm.experiment import run_expid
-from fuxictr_loopfm.experiment.layout import Checkout
+from fuxictr_loopfm.commands import cli
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.runs import run_expid
 from tests.integration.planted import DEEPFM_ZOO, write_configs, write_log
 from tests.torture.forked import CRASHED, Command, Ended, run
 from tests.torture.whole import Digests, digests
@@ -224,5 +224,5 @@ def be_a_fork_server() -> None:
     """Before the first fork: one thread for torch, and what is imported late imported now."""
     torch.set_num_threads(1)
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-    for name in ("pyarrow.dataset", "torch.profiler", "fuxictr_loopfm.experiment.preparation"):
+    for name in ("pyarrow.dataset", "torch.profiler", "fuxictr_loopfm.pipeline.preparation"):
         importlib.import_module(name)

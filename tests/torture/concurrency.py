@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from fuxictr_loopfm.experiment import run_expid
+from fuxictr_loopfm.runs import run_expid
 from tests.torture.command_stages import EXPID, STAGES, World, be_a_fork_server
 from tests.torture.forked import Command, Forked, run
 from tests.torture.loading import METHODS, compare_workers

@@ -16,7 +16,7 @@ import h5py
 import yaml
 
 from fuxictr_loopfm.errors import LoopFMError
-from fuxictr_loopfm.experiment.verification import verify_folder
+from fuxictr_loopfm.upkeep.verification import verify_folder
 from tests.resealed import change_json, change_yaml
 from tests.torture.damaged_loop import REBUILT, DamagedLoop, Target
 from tests.torture.section import Profile, Section

@@ -13,11 +13,11 @@ import numpy as np
 
 from fuxictr_loopfm.data.artifact import reusable_manifest
 from fuxictr_loopfm.data.encode import EncodedView, build_view
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.extraction_pass import ExtractionPass, calibration_embedding
-from fuxictr_loopfm.experiment.record import read_records, write_record
-from fuxictr_loopfm.experiment.runner import run_vertical
-from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass, calibration_embedding
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import read_records, write_record
+from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from fuxictr_loopfm.store.extraction_reader import ExtractionReader

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fuxictr_loopfm.exits import GO_ON, INTERRUPTED, TERMINATED
-from fuxictr_loopfm.fsio import TEMPORARY_PREFIX
+from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
 from tests.torture.aftermath import aftermath
 from tests.torture.command_stages import STAGES, Stage, World, be_a_fork_server
 from tests.torture.filesystem import counting_into, fail_at

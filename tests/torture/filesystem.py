@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fuxictr_loopfm import fsio
+from fuxictr_loopfm.files import atomic
 
 _CALLS = ("replace", "rename", "link", "fsync", "unlink", "rmdir", "mkdir", "truncate", "ftruncate")
 _WRITING = set("wax+")
@@ -34,7 +34,7 @@ class Operations:
     def watch(self) -> None:
         for name in _CALLS:
             setattr(os, name, self._watched(name, getattr(os, name)))
-        fsio._swapped = self._watched("swap", fsio._swapped)
+        atomic._swapped = self._watched("swap", atomic._swapped)
         opening = self._watched("open", builtins.open)
 
         def watched_open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:

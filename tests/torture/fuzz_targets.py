@@ -22,17 +22,17 @@ if str(DATA_PREP) not in sys.path:
 import custom  # noqa: E402
 
 from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer  # noqa: E402
+from fuxictr_loopfm.config.experiment import Experiment  # noqa: E402
+from fuxictr_loopfm.config.folders import load_params, read_yaml  # noqa: E402
 from fuxictr_loopfm.data.encode import build_view  # noqa: E402
 from fuxictr_loopfm.data.view import EncodedView  # noqa: E402
-from fuxictr_loopfm.events import PreparedDataset  # noqa: E402
-from fuxictr_loopfm.events_io import read_sequence  # noqa: E402
-from fuxictr_loopfm.experiment.config import load_params, read_yaml  # noqa: E402
-from fuxictr_loopfm.experiment.experiment import Experiment  # noqa: E402
-from fuxictr_loopfm.experiment.model import read_feature_map  # noqa: E402
-from fuxictr_loopfm.experiment.record import RunRecord, read_records  # noqa: E402
-from fuxictr_loopfm.experiment.record_pack import packed  # noqa: E402
-from fuxictr_loopfm.fsio import sha256_file  # noqa: E402
-from fuxictr_loopfm.sealed import with_seal, without_seal  # noqa: E402
+from fuxictr_loopfm.files.atomic import sha256_file  # noqa: E402
+from fuxictr_loopfm.files.seals import with_seal, without_seal  # noqa: E402
+from fuxictr_loopfm.host.model import read_feature_map  # noqa: E402
+from fuxictr_loopfm.prepared.columns_io import read_sequence  # noqa: E402
+from fuxictr_loopfm.prepared.dataset import PreparedDataset  # noqa: E402
+from fuxictr_loopfm.records.packing import packed  # noqa: E402
+from fuxictr_loopfm.records.record import RunRecord, read_records  # noqa: E402
 from fuxictr_loopfm.spec import SequenceSpec  # noqa: E402
 from fuxictr_loopfm.store.describe import describe_store  # noqa: E402
 from fuxictr_loopfm.store.event_store import EventStore  # noqa: E402

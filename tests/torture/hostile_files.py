@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from fuxictr_loopfm import fsio
 from fuxictr_loopfm.compression.autoencoder import SCHEMA, VERSION, AutoencoderSpec, CoTrainer
 from fuxictr_loopfm.data.artifact import read_manifest
 from fuxictr_loopfm.data.ragged import file_names, load_sequence
 from fuxictr_loopfm.data.view import EncodedView
-from fuxictr_loopfm.events import PreparedDataset, write_prepared
-from fuxictr_loopfm.experiment.extraction_pass import CALIBRATION_FILE, calibration_embedding
-from fuxictr_loopfm.experiment.model import read_feature_map
+from fuxictr_loopfm.files import atomic
+from fuxictr_loopfm.host.model import read_feature_map
+from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE, calibration_embedding
+from fuxictr_loopfm.prepared.dataset import PreparedDataset, write_prepared
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from tests.integration.planted import log_frame, log_spec
 from tests.torture.hostile_attack import Attack
@@ -111,7 +111,7 @@ def _weights(folder: Path) -> Iterator[Attack]:
 
 def _load_teacher(path: Path) -> object:
     """The lines of ``TeacherRun`` that read weights, with a network that fits anything."""
-    from fuxictr_loopfm.experiment.teacher import TeacherRun
+    from fuxictr_loopfm.pipeline.teacher import TeacherRun
 
     run = object.__new__(TeacherRun)
     run.folder = path.parent
@@ -174,7 +174,7 @@ def _manifests(folder: Path) -> Iterator[Attack]:
     own.mkdir()
     outside = folder / "outside.parquet"
     outside.write_text("precious")
-    record = {"bytes": 8, "sha256": fsio.sha256_file(outside)}
+    record = {"bytes": 8, "sha256": atomic.sha256_file(outside)}
     encoded = {
         "schema": "loopfm.encoded", "version": 1, "view": "vertical", "fingerprint": "0",
         "files": {}, "params": {}, "rows": 1, "splits": {"train": [0, 1]}, "group_id": "u",
@@ -239,7 +239,7 @@ def _links(folder: Path) -> Iterator[Attack]:
     precious.write_text("precious")
     link = folder / "link.json"
     link.symlink_to(precious)
-    yield Attack(PATHS, "a link where a file is written", partial(fsio.write_json, link, {}),
+    yield Attack(PATHS, "a link where a file is written", partial(atomic.write_json, link, {}),
                  harmless=True, untouched=precious)  # fmt: skip
     target = folder / "a-folder"
     target.mkdir()

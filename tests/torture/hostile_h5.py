@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fuxictr_loopfm.events_io import read_sequence
-from fuxictr_loopfm.fsio import sha256_file
+from fuxictr_loopfm.files.atomic import sha256_file
+from fuxictr_loopfm.prepared.columns_io import read_sequence
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.schema import manifest_fingerprint, shard_identity
 from fuxictr_loopfm.structuring.builder import build_store

@@ -11,12 +11,12 @@ from typing import Any
 import _custom_spec
 import yaml
 
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.config import expids, read_yaml
-from fuxictr_loopfm.experiment.experiment import Experiment
-from fuxictr_loopfm.experiment.record import read_records
-from fuxictr_loopfm.experiment.sweep import sweep
-from fuxictr_loopfm.experiment.zoo import find_model
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.folders import expids, read_yaml
+from fuxictr_loopfm.config.zoo import find_model
+from fuxictr_loopfm.evidence.benchmark.sweep import sweep
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import read_records
 from tests.integration.planted import DEEPFM_ZOO, write_configs, write_log
 from tests.torture.hostile_attack import Attack
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from fuxictr_loopfm.experiment.histories import Histories
-from fuxictr_loopfm.experiment.model import feature_map_of
-from fuxictr_loopfm.experiment.runner import Run, loaders
+from fuxictr_loopfm.host.model import feature_map_of
+from fuxictr_loopfm.runs.histories import Histories
+from fuxictr_loopfm.runs.vertical import Run, loaders
 from tests.integration.planted import load
 
 METHODS = ("fork", "spawn")

@@ -33,10 +33,10 @@ _LIBRARIES = (
     "pyarrow.parquet",
     "pyarrow.compute",
     "pyarrow.csv",
-    "fuxictr_loopfm.experiment.runner",
-    "fuxictr_loopfm.experiment.export",
-    "fuxictr_loopfm.experiment.forget",
-    "fuxictr_loopfm.experiment.verification",
+    "fuxictr_loopfm.runs.vertical",
+    "fuxictr_loopfm.runs.export",
+    "fuxictr_loopfm.upkeep.forget",
+    "fuxictr_loopfm.upkeep.verification",
     "tests.integration.planted",
 )
 _CUSTOM = """
@@ -142,7 +142,7 @@ def pointers(folder: Path) -> None:
 
 def vertical(folder: Path) -> None:
     """An epoch of the vertical model with KD and histories, and its test."""
-    from fuxictr_loopfm.experiment.runner import run_vertical
+    from fuxictr_loopfm.runs.vertical import run_vertical
 
     workspace = _workspace(folder)
     run_vertical(workspace.experiment, workspace, model_name="DeepFM", command="memory")
@@ -150,7 +150,7 @@ def vertical(folder: Path) -> None:
 
 def export(folder: Path) -> None:
     """Materialised histories of the test split."""
-    from fuxictr_loopfm.experiment.export import export_histories
+    from fuxictr_loopfm.runs.export import export_histories
 
     export_histories(_workspace(folder), folder / "exported", ["test"])
 
@@ -162,7 +162,7 @@ def _store(folder: Path) -> Path:
 def verify(folder: Path) -> None:
     """Checksums, and every event against the log."""
     from fuxictr_loopfm.errors import LoopFMError
-    from fuxictr_loopfm.experiment.verification import verify_folder
+    from fuxictr_loopfm.upkeep.verification import verify_folder
 
     report = verify_folder(_store(folder), folder / "data" / "prepared" / "Planted_s1")
     if report.problems:
@@ -171,7 +171,7 @@ def verify(folder: Path) -> None:
 
 def forget(folder: Path) -> None:
     """Deletion of a user from the data set and both stores."""
-    from fuxictr_loopfm.experiment.forget import forget_users
+    from fuxictr_loopfm.upkeep.forget import forget_users
 
     forget_users(folder / "data" / "prepared" / "Planted_s1", ["u7"], [folder / "data"])
 

@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 import torch
 
-from fuxictr_loopfm.events import write_prepared
-from fuxictr_loopfm.experiment.configs import METHODS, method_slug
-from fuxictr_loopfm.experiment.runner import run_vertical
+from fuxictr_loopfm.evidence.benchmark.configs import METHODS, method_slug
+from fuxictr_loopfm.prepared.dataset import write_prepared
+from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.structuring import as_of
 from tests.integration import planted
 

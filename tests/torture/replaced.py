@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 from fuxictr_loopfm.errors import DataError, StoreError
-from fuxictr_loopfm.events import Column, DatasetSpec, Periods, PreparedDataset, write_prepared
+from fuxictr_loopfm.prepared.dataset import (
+    Column,
+    DatasetSpec,
+    Periods,
+    PreparedDataset,
+    write_prepared,
+)
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest
 from fuxictr_loopfm.structuring.builder import build_store

@@ -18,9 +18,9 @@ import torch
 from torch.nn import functional
 
 from fuxictr_loopfm.data import dataloader
-from fuxictr_loopfm.experiment.repeat import weights_digest
-from fuxictr_loopfm.experiment.runner import run_vertical
-from fuxictr_loopfm.experiment.teacher import TeacherRun
+from fuxictr_loopfm.pipeline.teacher import TeacherRun
+from fuxictr_loopfm.runs.repeat import weights_digest
+from fuxictr_loopfm.runs.vertical import run_vertical
 from tests.integration.planted import load, write_configs
 
 DMIN: dict[str, Any] = {

@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.configs import method_slug
-from fuxictr_loopfm.experiment.forget import forget_outdated, forget_users
-from fuxictr_loopfm.experiment.histories import Histories
-from fuxictr_loopfm.experiment.runner import run_vertical
-from fuxictr_loopfm.experiment.workspace import Workspace
+from fuxictr_loopfm.evidence.benchmark.configs import method_slug
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.runs.histories import Histories
+from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring.verify import verify_pointers, verify_store
+from fuxictr_loopfm.upkeep.forget import forget_outdated, forget_users
 from tests.integration.planted import (
     CHUNKS,
     FIRST_SECOND,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fuxictr_loopfm import fsio
+from fuxictr_loopfm.files import atomic
 from tests.integration.planted import log_frame, write_log
 from tests.torture.__main__ import run_apart
 from tests.torture.filesystem import counting_into, fail_at, kill_at
@@ -46,8 +46,8 @@ def test_a_mix_a_half_and_debris_are_noticed(tmp_path: Path) -> None:
     weights.write_bytes(b"half")
     (problem,) = misread(tmp_path, [before])
     assert problem.startswith("checkpoints/Planted_s1/base.model: ")
-    (tmp_path / f"{fsio.TEMPORARY_PREFIX}x").mkdir()
-    assert debris(tmp_path) == [f"{fsio.TEMPORARY_PREFIX}x"]
+    (tmp_path / f"{atomic.TEMPORARY_PREFIX}x").mkdir()
+    assert debris(tmp_path) == [f"{atomic.TEMPORARY_PREFIX}x"]
 
 
 def _forked(tmp_path: Path, *first: object) -> Ended:
@@ -56,7 +56,7 @@ def _forked(tmp_path: Path, *first: object) -> Ended:
     def command() -> None:
         for operations in first:
             operations.watch()  # type: ignore[attr-defined]
-        fsio.write_text(tmp_path / "file", "text")
+        atomic.write_text(tmp_path / "file", "text")
 
     return run(command, tmp_path / "output.txt")
 

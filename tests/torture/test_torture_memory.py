@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fuxictr_loopfm import events
-from fuxictr_loopfm.events import PreparedDataset
+from fuxictr_loopfm.prepared import dataset as events
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from tests.integration.planted import write_log
 from tests.torture import memory
 from tests.torture.__main__ import run_apart

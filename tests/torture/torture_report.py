@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuxictr_loopfm.experiment.environment import collect_environment, utc_now
+from fuxictr_loopfm.records.environment import collect_environment, utc_now
 from tests.torture.section import Profile, Section
 
 

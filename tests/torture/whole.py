@@ -21,9 +21,9 @@ from h5py import File
 
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.errors import LoopFMError
-from fuxictr_loopfm.events import PreparedDataset
-from fuxictr_loopfm.experiment.record import read_records
-from fuxictr_loopfm.fsio import TEMPORARY_PREFIX
+from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import read_records
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.fsio import atomic_path, write_text
+from fuxictr_loopfm.files.atomic import atomic_path, write_text
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ pytest.importorskip("fuxictr")
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import BaseModel
 
-from fuxictr_loopfm import host
+from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.experiment.zoo import load_model_class
 from fuxictr_loopfm.extraction.model_parts import hidden_paths
+from fuxictr_loopfm.host import history_fields
 from fuxictr_loopfm.layers.batch import PaddedHistory
 from fuxictr_loopfm.layers.groups import SequenceGroup
 
@@ -104,8 +104,8 @@ def build(
     torch.manual_seed(0)
     if not fields:
         return MODELS[model](shapes, **params)
-    host.prepare_feature_map(shapes, fields, with_teacher_logit=False)
-    return host.build_model(MODELS[model], shapes, params, fields)[0]
+    history_fields.prepare_feature_map(shapes, fields, with_teacher_logit=False)
+    return history_fields.build_model(MODELS[model], shapes, params, fields)[0]
 
 
 def enlarge(model: BaseModel) -> BaseModel:
@@ -229,8 +229,8 @@ def test_extra_field_flows_into_the_trunk(model: str) -> None:
     assert torch.all(predict(built, inputs) != predict(built, moved))
 
 
-def history_field() -> host.HistoryField:
-    return host.HistoryField(
+def history_field() -> history_fields.HistoryField:
+    return history_fields.HistoryField(
         name="loopfm_history", columns=("embedding",), embedding_dim=3, id_columns=(),
         query_columns=("item",), encoder="din", dim=8, num_heads=2, num_layers=1, dropout=0.0,
         max_len=4,
@@ -243,7 +243,7 @@ def test_a_history_of_the_host_is_learned_from(model: str) -> None:
     built = build(model, features, [history_field()], **SEQUENTIAL.get(model, {}))
     enlarge(built)
     for module in built.modules():
-        if isinstance(module, host.HistoryProjection):
+        if isinstance(module, history_fields.HistoryProjection):
             nn.init.normal_(module.projection.weight)
     mask = torch.tensor([[False] * 4, [True] * 4, [False, False, True, True], [False] * 4])
     values = torch.randn(4, 4, 3) * mask.unsqueeze(-1)
@@ -259,7 +259,7 @@ def test_a_history_of_the_host_is_learned_from(model: str) -> None:
     changed = (predict(built, inputs) != predict(built, moved)).squeeze(1)
     assert changed.tolist() == [False, True, True, False]
     built.compute_loss(built(inputs), built.get_labels(inputs)).backward()
-    projections = [m for m in built.modules() if isinstance(m, host.HistoryProjection)]
+    projections = [m for m in built.modules() if isinstance(m, history_fields.HistoryProjection)]
     # Stacked fields and first-order weights are two embedding layers, each with a field.
     assert len(projections) == (1 if model in SEQUENTIAL else 2)
     assert all(m.projection.weight.grad.abs().max() > 0 for m in projections)

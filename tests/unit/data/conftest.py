@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny_log import feature_cols, item_histories, log_frame, log_spec
 
-from fuxictr_loopfm.events import PreparedDataset, write_prepared
+from fuxictr_loopfm.prepared.dataset import PreparedDataset, write_prepared
 
 
 @pytest.fixture

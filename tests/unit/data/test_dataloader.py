@@ -22,9 +22,9 @@ from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.data.encode import build_view
 from fuxictr_loopfm.data.prefetch import THREAD_NAME
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.events import PreparedDataset
 from fuxictr_loopfm.layers.batch import HistoryBatch
 from fuxictr_loopfm.layers.spans import Spans
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 FEATURES = {
     "item": {"type": "categorical"},

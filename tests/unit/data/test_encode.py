@@ -20,8 +20,8 @@ from tiny_log import MAX_LEN, history_strings, item_histories, log_frame, log_sp
 
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.events import Periods, PreparedDataset, write_prepared
-from fuxictr_loopfm.sealed import with_seal, without_seal
+from fuxictr_loopfm.files.seals import with_seal, without_seal
+from fuxictr_loopfm.prepared.dataset import Periods, PreparedDataset, write_prepared
 
 HISTORY = {"name": "past", "active": True, "dtype": "float", "type": "loopfm_sequence", "key": "u"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fuxictr_loopfm.events import (
+from fuxictr_loopfm.prepared.dataset import (
     Column,
     DatasetSpec,
     Periods,

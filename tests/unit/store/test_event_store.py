@@ -14,7 +14,7 @@ import pytest
 from tiny_store import TINY, build, manifest_fields
 
 from fuxictr_loopfm.errors import DataError, ProvenanceError, StoreError
-from fuxictr_loopfm.fsio import sha256_file
+from fuxictr_loopfm.files.atomic import sha256_file
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.schema import manifest_fingerprint
 

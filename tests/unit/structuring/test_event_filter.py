@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.experiment.keys import LoopFMKeys
 from fuxictr_loopfm.structuring.event_filter import parse_filter, reads_label
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eight_events import TinyLog, build, fields
 
-from fuxictr_loopfm.fsio import sha256_file
+from fuxictr_loopfm.files.atomic import sha256_file
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.schema import manifest_fingerprint, shard_identity

@@ -1,0 +1,1 @@
+"""The loopfm command line, one file per command."""

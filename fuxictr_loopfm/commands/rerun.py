@@ -1,0 +1,112 @@
+"""The options and the body of ``loopfm rerun``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fuxictr_loopfm.errors import ConfigError, LoopFMError
+
+if TYPE_CHECKING:
+    from fuxictr_loopfm.records.record import RunRecord
+    from fuxictr_loopfm.runs.rerun import Compared
+
+_SHOWN = 10
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``loopfm rerun`` can be given."""
+    parser.add_argument("record", type=Path, help="record (.json), or records (.jsonl, folder)")
+    parser.add_argument("--expid", help="of several records, that of this experiment")
+    parser.add_argument("--seed", type=int, help="of several records, that of this seed")
+    parser.add_argument("--method", help="of several records, that of this method")
+    parser.add_argument("--data", type=Path, help="raw folder, or a prepared one (default: data/)")
+    parser.add_argument(
+        "--data-root", type=Path, help="where artifacts are reused and built (default: data/)"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="reuse nothing: teacher, log and store are made anew"
+    )
+    parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
+    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
+    parser.add_argument("--out", type=Path, help="also write the new record there")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run a record again and print what was recorded beside what was found.
+
+    Raises:
+        LoopFMError: a value differs; or see ``rerun.rerun``.
+    """
+    from fuxictr_loopfm.config.checkout import Checkout
+    from fuxictr_loopfm.records.record import read_records, write_record
+    from fuxictr_loopfm.runs.rerun import Places, code_differs, compared, differences, rerun
+
+    record = chosen(read_records([options.record]), options)
+    places = Places(
+        Checkout.find(),
+        options.data,
+        options.data_root,
+        options.zoo,
+        options.gpu,
+        options.fresh,
+    )
+    print(f"{record.expid}, seed {record.seed}: {record.model}, {record.method}, {record.started}")
+    found = rerun(record, places)
+    if options.out is not None:
+        print(f"record: {write_record(options.out, found)}")
+    notes = differences(record, places)
+    other_code = code_differs(record, found)
+    for note in [*([other_code] if other_code else []), *notes]:
+        print(f"not the same here: {note}")
+    rows = compared(record, found)
+    print(table(rows))
+    unequal = [row.name for row in rows if not row.equal]
+    if unequal:
+        cause = (
+            "The lines above name what is not the same here."
+            if notes or other_code
+            else "Code, versions and processor are the same; docs/guarantees.md says what is "
+            "guaranteed where."
+        )
+        raise LoopFMError(
+            f"{options.record}: {record.expid}: {len(unequal)} of {len(rows)} values differ: "
+            f"{', '.join(unequal)}. {cause}"
+        )
+    print("equal to the last bit")
+
+
+def chosen(records: list[RunRecord], options: argparse.Namespace) -> RunRecord:
+    """The one record that the options leave.
+
+    Raises:
+        ConfigError: they leave none or several.
+    """
+    left = [
+        record
+        for record in records
+        if options.expid in (None, record.expid)
+        and options.seed in (None, record.seed)
+        and options.method in (None, record.method)
+    ]
+    if len(left) == 1:
+        return left[0]
+    known = [f"--expid {r.expid} --seed {r.seed} ({r.method})" for r in left or records]
+    more = [f"and {len(known) - _SHOWN} more"] if len(known) > _SHOWN else []
+    raise ConfigError(
+        f"{options.record}: expected one record for --expid {options.expid} --seed {options.seed} "
+        f"--method {options.method}, found {len(left)}; there are\n  "
+        + "\n  ".join([*known[:_SHOWN], *more])
+    )
+
+
+def table(rows: list[Compared]) -> str:
+    """The values side by side."""
+    heads = ("value", "recorded", "found", "equal")
+    lines = [heads, *((r.name, r.recorded, r.found, "yes" if r.equal else "NO") for r in rows)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(heads))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

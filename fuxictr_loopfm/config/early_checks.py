@@ -1,0 +1,168 @@
+"""What of an experiment and its data can be checked before anything is built, and so is.
+
+A teacher takes hours to train. A mistake that would only be met after it is looked for here, from
+the configuration, the description of the prepared data set, and three columns of its events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fuxictr_loopfm.config.names import split_names
+from fuxictr_loopfm.config.zoo import find_model
+from fuxictr_loopfm.data.columns import HISTORY_TYPE
+from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.prepared.parts import INDEX_COLUMNS, did_you_mean
+from fuxictr_loopfm.structuring.event_filter import parse_filter
+
+if TYPE_CHECKING:
+    from fuxictr_loopfm.config.experiment import Experiment
+    from fuxictr_loopfm.prepared.dataset import DatasetSpec, PreparedDataset
+
+ALL_COLUMNS = "all"
+# Encoders that treat every past event alike, whatever the candidate is.
+POOLING = ("mean", "sum")
+_REMEDY = "Change the configuration; nothing was built."
+_REPAIR = "Correct the log and prepare it again with its script of data_prep/."
+
+
+def require_sound(experiment: Experiment, teacher: Experiment | None, spec: DatasetSpec) -> None:
+    """Refuse a model that no zoo has, and keys that name columns which are not there.
+
+    Args:
+        experiment: the vertical model's, or a teacher's run by itself.
+        teacher: the experiment that its ``loopfm_teacher`` names.
+        spec: of the prepared data set.
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = [*_model_problems(experiment)]
+    problems += _model_problems(teacher) if teacher is not None else []
+    mistaken = [*_key_problems(experiment, spec), *_columns(experiment)]
+    problems += [f"{experiment.where}: {problem}" for problem in mistaken]
+    if problems:
+        raise ConfigError(problems, _REMEDY)
+
+
+def require_usable(prepared: PreparedDataset) -> None:
+    """Refuse events that no model can learn from or be tested on; our own scripts write none.
+
+    Raises:
+        DataError: rows out of time order, a period without rows, labels other than 0 and 1, or a
+            training or test without both.
+    """
+    path, spec = prepared.folder / "events.parquet", prepared.spec
+    problems = []
+    late = np.flatnonzero(np.diff(prepared.timestamp) < 0)
+    if len(late):
+        row = int(late[0]) + 1
+        times = prepared.timestamp[row - 1 : row + 1]
+        problems.append(
+            f"{path}: timestamp: expected rows in time order, found {times[1]} after {times[0]} "
+            f"in row {row} ({len(late)} such rows)"
+        )
+    known = np.isin(prepared.label, (0, 1))
+    if not known.all():
+        row = int(np.argmin(known))
+        problems.append(
+            f"{path}: {spec.label}: expected 0 or 1, found {prepared.label[row]} in row {row} "
+            f"({int((~known).sum())} such rows)"
+        )
+    rows = np.bincount(prepared.period, minlength=spec.periods.count + 1)
+    problems += [
+        f"{path}: period {number} of {spec.periods.count}: expected at least one row, found none"
+        for number in range(1, spec.periods.count + 1)
+        if not rows[number]
+    ]
+    if not problems:
+        problems = [*_one_class(prepared)]
+    if problems:
+        raise DataError("\n".join([*problems, _REPAIR]))
+
+
+def _one_class(prepared: PreparedDataset) -> list[str]:
+    periods, name = prepared.spec.periods, prepared.spec.label
+    roles = {
+        "the teacher's periods": periods.teacher_train,
+        "the training periods": periods.vertical_train,
+        "the test period": periods.test,
+    }
+    found = {role: prepared.label[prepared.rows_of(numbers)] for role, numbers in roles.items()}
+    return [
+        f"{prepared.folder / 'events.parquet'}: {name}: expected both classes in {role} "
+        f"{list(roles[role])}, found {len(labels)} rows with label {labels[0]} only"
+        for role, labels in found.items()
+        if len(labels) and (labels == labels[0]).all()
+    ]
+
+
+def _model_problems(experiment: Experiment) -> list[str]:
+    try:
+        find_model(str(experiment.params["model"]), list(experiment.zoos))
+    except ConfigError as error:
+        return [f"{experiment.where}: {text}" for text in error.problems]
+    return []
+
+
+def _key_problems(experiment: Experiment, spec: DatasetSpec) -> list[str]:
+    """The key column and the column of the event filter, against the prepared data set."""
+    keys = experiment.keys
+    known = [*(column.name for column in spec.columns), *spec.side_columns]
+    problems = []
+    if keys.key is not None and keys.key not in known:
+        problems.append(
+            f"loopfm_key: expected a column of {spec.dataset_id}, found {keys.key!r}"
+            f"{did_you_mean(keys.key, known)}; it has {known}"
+        )
+    problems += [
+        f"feature_cols: {column['name']}: key: expected a column of {spec.dataset_id}, found "
+        f"{column['key']!r}{did_you_mean(column['key'], known)}; it has {known}"
+        for column in experiment.params["feature_cols"]
+        if column.get("type") == HISTORY_TYPE and column.get("key") not in (None, *known)
+    ]
+    if keys.event_filter is not None:
+        try:
+            column, _ = parse_filter(keys.event_filter, spec.label)
+        except ConfigError as error:
+            return [*problems, *error.problems]
+        filtered = [*known, spec.label, *INDEX_COLUMNS]
+        if column not in filtered:
+            problems.append(
+                f"loopfm_event_filter: expected a column of {spec.dataset_id}, found {column!r}"
+                f"{did_you_mean(column, filtered)}; it has {filtered}"
+            )
+    return problems
+
+
+def _columns(experiment: Experiment) -> list[str]:
+    """Query and id columns, against the experiment's own features."""
+    keys, types = experiment.keys, feature_types(experiment.params)
+    named = {}
+    if keys.columns and keys.encoder not in POOLING:
+        named["query_columns"] = keys.query_columns
+    if "ids" in keys.columns:
+        named["id_columns"] = keys.id_columns
+    problems = []
+    for key, text in named.items():
+        for name in () if text == ALL_COLUMNS else split_names(text):
+            if types.get(name) == "categorical":
+                continue
+            found = f"a {types[name]} feature" if name in types else "none"
+            features = [n for n, kind in types.items() if kind == "categorical"]
+            problems.append(
+                f"loopfm_{key}: {name!r}: expected a categorical feature of feature_cols, found "
+                f"{found}{did_you_mean(name, features)}; there are {features}"
+            )
+    return problems
+
+
+def feature_types(params: dict[str, Any]) -> dict[str, str]:
+    """Type of each feature in ``feature_cols``, lists of names taken apart."""
+    return {
+        name: str(column.get("type"))
+        for column in params["feature_cols"]
+        if column.get("active", True)
+        for name in (column["name"] if isinstance(column["name"], list) else [column["name"]])
+    }

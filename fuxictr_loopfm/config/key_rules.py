@@ -1,0 +1,179 @@
+"""What values the ``loopfm_*`` keys may take, alone and together."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.config.names import PREFIX, split_names
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.prepared.parts import MAX_HISTORY, did_you_mean
+
+HISTORY_COLUMNS = ("embedding", "label", "log_age", "ids", "length")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "kd": ("none", "aux_head", "single_head", "aux_head_adapter", "privileged"),
+    "hint": ("none", "fitnets", "crd"),
+    "current": ("none", "embedding", "soft_label"),
+    "control": ("none", "shuffled_users"),
+    "checkpoint": ("fixed", "every_period"),
+    "encoder": ("mean", "sum", "din", "dmin", "self_attention"),
+    "compressor": ("co_train", "post_hoc", "untrained", "random_projection"),
+    "codec": ("f32", "f16", "int8", "int4_uniform", "int4_kmeans", "int4_kmeans_pair"),
+    "delivery": ("ragged", "packed", "padded"),
+    "view": ("vertical", "teacher"),
+}
+AT_LEAST_ONE = (
+    *("dim", "max_len", "encoder_dim", "encoder_heads", "encoder_layers", "compressor_hidden"),
+    *("compressor_epochs", "num_shards", "threads"),
+)
+NOT_NEGATIVE = (
+    *("delay_seconds", "label_delay_seconds", "kd_weight", "kd_gradient_scale", "kd_label_scale"),
+    *("compressor_lr", "encoder_dropout", "hint_weight"),
+)
+# Microseconds of more than this are no int64.
+MOST_SECONDS = 9e12
+SECONDS = ("delay_seconds", "label_delay_seconds", "window_seconds")
+TRANSFERS = ("kd", "hint", "current", "control")
+
+
+def read_keys(params: Mapping[str, Any], where: str) -> LoopFMKeys:
+    """Read and check the ``loopfm_*`` entries of FuxiCTR params.
+
+    Args:
+        params: FuxiCTR params; other keys are ignored.
+        where: names the file and expid in messages.
+    Raises:
+        ConfigError: unknown keys (with the nearest known one), wrong types or values.
+    """
+    known = {field.name: field for field in fields(LoopFMKeys)}
+    problems, values = [], {}
+    for full_name, value in params.items():
+        if not str(full_name).startswith(PREFIX):
+            continue
+        name = full_name[len(PREFIX) :]
+        if name not in known:
+            near = difflib.get_close_matches(full_name, [PREFIX + k for k in known], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {sorted(known)}"
+            problems.append(f"{where}: unknown key {full_name}; {hint}")
+            continue
+        problem, values[name] = coerced(name, value, known[name].type)
+        if problem:
+            problems.append(f"{where}: {full_name}: {problem}")
+    if problems:
+        raise ConfigError(problems)
+    keys = LoopFMKeys(**values)
+    problems = [f"{where}: {text}" for text in problems_of(keys)]
+    if problems:
+        raise ConfigError(problems)
+    return keys
+
+
+def coerced(name: str, value: Any, annotation: Any) -> tuple[str | None, Any]:
+    """(problem or None, value); whole floats pass for ints and ints for floats."""
+    kind, _, optional = str(annotation).partition(" | ")
+    if value is None:
+        return (None, None) if optional else (f"expected {kind}, found null", None)
+    if kind == "bool" or isinstance(value, bool):
+        good = kind == "bool" and isinstance(value, bool)
+        return (None if good else f"expected {kind}, found {value!r}"), value
+    if kind == "int" and isinstance(value, (int, float)) and float(value).is_integer():
+        return None, int(value)
+    if kind == "float" and isinstance(value, (int, float, str)):
+        # YAML 1.1 reads 1e-3 without a dot as a string.
+        try:
+            number = float(value)
+        except ValueError:
+            return f"expected a number, found {value!r}", value
+        return (
+            None if math.isfinite(number) else f"expected a finite number, found {value}"
+        ), number
+    if kind == "str" and isinstance(value, str):
+        return None, value
+    return f"expected {kind}, found {value!r}", value
+
+
+def problems_of(keys: LoopFMKeys) -> list[str]:
+    """Everything wrong with a set of keys; empty if nothing is."""
+    problems = _range_problems(keys)
+    if keys.window_seconds is not None and keys.window_seconds <= keys.delay_seconds:
+        problems.append(
+            f"{PREFIX}window_seconds: expected more than {PREFIX}delay_seconds="
+            f"{keys.delay_seconds}, found {keys.window_seconds}"
+        )
+    for part in split_names(keys.matryoshka_dims):
+        if not part.isdecimal() or not 1 <= int(part) <= keys.dim:
+            problems.append(
+                f"{PREFIX}matryoshka_dims: expected widths of 1 to {PREFIX}dim={keys.dim} "
+                f"joined by '+', found {part!r}"
+            )
+    if keys.encoder_dim % max(keys.encoder_heads, 1):
+        problems.append(
+            f"{PREFIX}encoder_dim: expected a multiple of {PREFIX}encoder_heads="
+            f"{keys.encoder_heads}, found {keys.encoder_dim}"
+        )
+    for column in keys.columns:
+        if column not in HISTORY_COLUMNS:
+            problems.append(
+                f"{PREFIX}history: expected columns among {list(HISTORY_COLUMNS)} joined by "
+                f"'+', found {column!r}{did_you_mean(column, HISTORY_COLUMNS)}"
+            )
+    if keys.prefix_dim is not None and not 1 <= keys.prefix_dim <= keys.dim:
+        problems.append(
+            f"{PREFIX}prefix_dim: expected 1 to {PREFIX}dim={keys.dim}, found {keys.prefix_dim}"
+        )
+    if keys.view == "teacher":
+        asked = [n for n in TRANSFERS if getattr(keys, n) != "none"]
+        asked += ["history"] if keys.history else []
+        problems += [
+            f"{PREFIX}{name}: expected none for a teacher's expid, found {getattr(keys, name)!r}; "
+            "transfer goes to vertical models"
+            for name in asked
+        ]
+    if keys.needs_teacher and keys.teacher is None:
+        problems.append(
+            f"{PREFIX}teacher: expected the expid of a foundation model, because "
+            f"{PREFIX}kd={keys.kd} and {PREFIX}history={keys.history}; found null"
+        )
+    return problems
+
+
+def _range_problems(keys: LoopFMKeys) -> list[str]:
+    """Values outside the range of their own key."""
+    problems = []
+    for name, allowed in CHOICES.items():
+        found = getattr(keys, name)
+        if found not in allowed:
+            problems.append(
+                f"{PREFIX}{name}: expected one of {list(allowed)}, found {found!r}"
+                + did_you_mean(found, allowed)
+            )
+    for name in AT_LEAST_ONE:
+        if getattr(keys, name) < 1:
+            problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(keys, name)}")
+    for name in NOT_NEGATIVE:
+        if getattr(keys, name) < 0:
+            problems.append(f"{PREFIX}{name}: expected 0 or more, found {getattr(keys, name)}")
+    if keys.max_len > MAX_HISTORY:
+        problems.append(f"{PREFIX}max_len: expected at most {MAX_HISTORY}, found {keys.max_len}")
+    problems += [
+        f"{PREFIX}{name}: expected at most {MOST_SECONDS:g} seconds, found {getattr(keys, name):g}"
+        for name in SECONDS
+        if (getattr(keys, name) or 0) > MOST_SECONDS
+    ]
+    if not split_names(keys.taps):
+        problems.append(
+            f"{PREFIX}taps: expected layers of the teacher joined by '+', found {keys.taps!r}"
+        )
+    if keys.hint_temperature <= 0:
+        problems.append(
+            f"{PREFIX}hint_temperature: expected more than 0, found {keys.hint_temperature}"
+        )
+    if keys.encoder_dropout >= 1:
+        problems.append(
+            f"{PREFIX}encoder_dropout: expected less than 1, found {keys.encoder_dropout}"
+        )
+    return problems

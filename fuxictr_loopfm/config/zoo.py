@@ -1,0 +1,95 @@
+"""Model classes by name from a folder of models, ours or a FuxiCTR clone's, unmodified."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from fuxictr_loopfm.config.folders import read_yaml
+from fuxictr_loopfm.errors import ConfigError
+
+
+def _source_folder(zoo: Path, model: str) -> Path | None:
+    """``<Model>/src``, or ``<Model>/<Model>_torch/src`` where both frameworks are present."""
+    for folder in (zoo / model / "src", zoo / model / f"{model}_torch" / "src"):
+        if (folder / "__init__.py").is_file():
+            return folder
+    return None
+
+
+def find_model(model: str, zoos: list[Path]) -> Path:
+    """Source folder of ``model`` in the first zoo that has it.
+
+    Raises:
+        ConfigError: no zoo has it; the nearest name is given.
+    """
+    if not str(model).isidentifier() or len(model) > 100:
+        raise ConfigError(f"model: expected the name of a class, found {model!r}")
+    for zoo in zoos:
+        if not zoo.is_dir():
+            raise ConfigError(
+                f"loopfm_model_zoo: {zoo} is no folder; expected the model_zoo of a FuxiCTR clone. "
+                "Correct --zoo or loopfm_model_zoo."
+            )
+        folder = _source_folder(zoo, model)
+        if folder is not None:
+            return folder
+    known = sorted({p.name for z in zoos for p in z.iterdir() if _source_folder(z, p.name)})
+    near = difflib.get_close_matches(model, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"found {known}"
+    raise ConfigError(
+        f"model: expected a folder with src/ in {[str(z) for z in zoos]}; found none, "
+        f"model {model!r} is in none of them; {hint}"
+    )
+
+
+def _import_package(folder: Path) -> ModuleType:
+    """Import a ``src`` package under a name of its own: every model's package is called ``src``."""
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    name = f"loopfm_zoo_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ConfigError(
+            f"{folder}: importing the model failed: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def load_model_class(model: str, zoos: list[Path]) -> tuple[type[nn.Module], Path]:
+    """(class, source folder) of a model.
+
+    Raises:
+        ConfigError: unknown model, failing import, or a package without a class of that name.
+    """
+    folder = find_model(model, zoos)
+    module = _import_package(folder)
+    found = getattr(module, model, None)
+    if not isinstance(found, type):
+        raise ConfigError(f"{folder}: expected a class {model}, found none")
+    return found, folder
+
+
+def default_hyper_parameters(model: str, zoos: list[Path]) -> dict[str, Any]:
+    """The ``<Model>_default`` entry of the model's own ``model_config.yaml``, or nothing."""
+    folder = find_model(model, zoos).parent / "config"
+    path = folder / "model_config.yaml"
+    if not path.is_file():
+        return {}
+    return dict(read_yaml(path).get(f"{model}_default") or {})

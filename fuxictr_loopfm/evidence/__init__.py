@@ -1,0 +1,1 @@
+"""What many runs say together: benchmarks, leaderboards, tables, published pages."""

@@ -1,0 +1,1 @@
+"""Models x methods x seeds of a data set."""

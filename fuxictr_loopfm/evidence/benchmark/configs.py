@@ -1,0 +1,281 @@
+"""FuxiCTR configuration folders for a prepared data set, written when none is at hand.
+
+The texts are meant to be read and edited: one shared block per model, and one short expid per
+method that differs from it in the ``loopfm_*`` keys that make the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fuxictr_loopfm.config.zoo import default_hyper_parameters
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.files.atomic import write_text
+from fuxictr_loopfm.prepared.dataset import DatasetSpec
+
+METHODS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "KD": {"loopfm_kd": "aux_head"},
+    "raw_seq": {"loopfm_history": "ids"},
+    "raw_seq+label": {"loopfm_history": "ids+label"},
+    "LoopFM": {"loopfm_history": "embedding"},
+    "LoopFM+label": {"loopfm_history": "embedding+label"},
+    "KD+LoopFM": {"loopfm_kd": "aux_head", "loopfm_history": "embedding"},
+    "KD+LoopFM+label": {"loopfm_kd": "aux_head", "loopfm_history": "embedding+label"},
+}
+# Ours, chosen on the last training period of KuaiRandPure_s1 and MovieLens100K_s1.
+SIZES: dict[str, dict[str, Any]] = {
+    "": {"embedding_dim": 16, "hidden_units": [128, 64]},
+    "small": {"embedding_dim": 4, "hidden_units": [32, 16]},
+}
+TEACHER_MODEL = "DMIN"
+TEACHER_SIZE: dict[str, Any] = {"embedding_dim": 16, "hidden_units": [256, 128, 64]}
+HIDDEN_UNITS = ("hidden_units", "dnn_hidden_units")
+DATASET_KEYS = ("dataset_id", "model_id", "gpu", "use_features", "feature_specs", "feature_config")
+COMMON: dict[str, Any] = {
+    "loss": "binary_crossentropy",
+    "metrics": ["gAUC", "AUC", "logloss"],
+    "task": "binary_classification",
+    "optimizer": "adam",
+    "learning_rate": 1.0e-3,
+    "batch_size": 256,
+    "epochs": 1,
+    "shuffle": False,
+    "seed": 2019,
+    "monitor": {"AUC": 1, "gAUC": 1},
+    "monitor_mode": "max",
+}
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """``DeepFM`` or ``DeepFM:small``: a model class and one of ``SIZES``."""
+
+    model: str
+    size: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ModelName:
+        """Raises ConfigError for an unknown size."""
+        model, _, size = text.partition(":")
+        if size not in SIZES:
+            raise ConfigError(
+                f"model {text!r}: expected a size among {sorted(filter(None, SIZES))} after the "
+                f"colon, found {size!r}. Choose one, or leave the colon out."
+            )
+        return cls(model, size)
+
+    def __str__(self) -> str:
+        return f"{self.model}:{self.size}" if self.size else self.model
+
+    def prefix(self, dataset_id: str) -> str:
+        """Start of this model's expids."""
+        return "_".join(part for part in (self.model, dataset_id, self.size) if part)
+
+
+def method_slug(method: str) -> str:
+    """``KD+LoopFM+label`` as ``kd_loopfm_label``, the end of an expid."""
+    return method.lower().replace("+", "_")
+
+
+def teacher_dataset_id(dataset_id: str) -> str:
+    """Id of the teacher's view: the protocol's suffix stays at the end."""
+    stem, _, suffix = dataset_id.rpartition("_")
+    return f"{stem}_teacher_{suffix}"
+
+
+def folder_name(model: str, dataset_id: str) -> str:
+    """BARS's name of a configuration folder."""
+    return f"{model}_{dataset_id}"
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a data set's files are, as the configuration should name them."""
+
+    data_root: str
+    prepared: str
+    prepare: str | None
+    raw_data: str | None
+
+
+def dataset_config(spec: DatasetSpec, view: str, where: Location) -> dict[str, Any]:
+    """The ``dataset_config.yaml`` entry of one view."""
+    columns: list[dict[str, Any]] = []
+    for kind, dtype in (("categorical", "str"), ("categorical", "int"), ("numeric", "float")):
+        names = [
+            c.name for c in spec.columns if c.type == kind and c.dtype == dtype and view in c.views
+        ]
+        if names:
+            entry = {"name": names, "active": True, "dtype": dtype, "type": kind}
+            columns.append(entry | ({"normalizer": "StandardScaler"} if kind == "numeric" else {}))
+    for sequence in spec.sequences:
+        if view in sequence.views:
+            columns.append(
+                {
+                    "name": sequence.name, "active": True, "dtype": "str", "type": "sequence",
+                    "share_embedding": sequence.of, "max_len": sequence.max_len,
+                    "padding": "pre", "feature_encoder": "layers.MaskedAveragePooling()",
+                }
+            )  # fmt: skip
+    if view == "vertical":
+        columns.append(
+            {"name": "loopfm_history", "active": True, "dtype": "float", "type": "loopfm_sequence"}
+        )
+    return {
+        "data_root": where.data_root,
+        "data_format": "parquet",
+        "loopfm_prepared": where.prepared,
+        "loopfm_prepare": where.prepare,
+        "loopfm_raw_data": where.raw_data,
+        "loopfm_view": view,
+        "min_categr_count": 1,
+        "group_id": "group_id",
+        "feature_cols": columns,
+        "label_col": {"name": spec.label, "dtype": "float"},
+    }
+
+
+def _sequence_fields(defaults: Mapping[str, Any], spec: DatasetSpec, view: str) -> dict[str, Any]:
+    """Fill DIN-like models' field keys from the data set's sequences; none means no sequence."""
+    sequences = [s for s in spec.sequences if view in s.views]
+    targets: Any = [s.of for s in sequences] or None
+    histories: Any = [s.name for s in sequences] or None
+    filled: dict[str, Any] = {}
+    for key in defaults:
+        if key.endswith("neg_seq_field") or key == "context_field":
+            filled[key] = None
+        elif key.endswith("target_field"):
+            filled[key] = targets
+        elif key.endswith("sequence_field"):
+            filled[key] = histories
+    return filled
+
+
+def model_block(
+    model: str, size: Mapping[str, Any], spec: DatasetSpec, view: str, zoos: Sequence[Path]
+) -> dict[str, Any]:
+    """Hyper-parameters of a model: its own defaults, this size, the streaming protocol."""
+    defaults = default_hyper_parameters(model, list(zoos))
+    block = {k: v for k, v in defaults.items() if k not in DATASET_KEYS and k != "model"}
+    sequence_fields = _sequence_fields(defaults, spec, view)
+    if any("sequence" in key for key in sequence_fields):
+        block["feature_specs"] = [
+            {"name": s.name, "feature_encoder": None} for s in spec.sequences if view in s.views
+        ] or None
+    for key in HIDDEN_UNITS:
+        if key in defaults:
+            block[key] = size["hidden_units"]
+    return {
+        "model": model,
+        **block,
+        **COMMON,
+        "embedding_dim": size["embedding_dim"],
+        **sequence_fields,
+    }
+
+
+BASE = {
+    "model_root": "./checkpoints/",
+    "num_workers": 0,
+    "verbose": 1,
+    "early_stop_patience": 2,
+    "save_best_only": True,
+    "eval_steps": None,
+    "debug_mode": False,
+    "use_features": None,
+    "feature_specs": None,
+}
+
+
+def write_teacher_config(
+    folder: Path, spec: DatasetSpec, where: Location, zoos: Sequence[Path], model: str
+) -> str:
+    """Write the teacher's configuration folder; returns its expid."""
+    dataset_id = teacher_dataset_id(spec.dataset_id)
+    expid = folder_name(model, dataset_id)
+    block = model_block(model, TEACHER_SIZE, spec, "teacher", zoos)
+    block |= {"dataset_id": dataset_id, "epochs": 2, "shuffle": True}
+    command = f"python run_expid.py --config CONFIG_FOLDER --expid {expid} --gpu -1"
+    _write(folder / "dataset_config.yaml", f"The teacher's view of {spec.dataset_id}.", "",
+           {dataset_id: dataset_config(spec, "teacher", where)})  # fmt: skip
+    _write(folder / "model_config.yaml", f"Foundation model of {spec.dataset_id}.", command,
+           {"Base": BASE, expid: block})  # fmt: skip
+    return expid
+
+
+def write_vertical_config(
+    folder: Path,
+    spec: DatasetSpec,
+    where: Location,
+    zoos: Sequence[Path],
+    name: ModelName,
+    teacher: tuple[str, str],
+    loopfm: Mapping[str, Any],
+) -> None:
+    """Write a vertical model's configuration folder with one expid per method and size.
+
+    Args:
+        teacher: the teacher's configuration folder, as the file should name it, and its expid.
+        loopfm: ``loopfm_*`` keys shared by all methods.
+    """
+    sections: dict[str, Any] = {"Base": BASE}
+    for size_name, size in SIZES.items():
+        sized = ModelName(name.model, size_name)
+        prefix = sized.prefix(spec.dataset_id)
+        shared = model_block(name.model, size, spec, "vertical", zoos)
+        shared |= {
+            "dataset_id": spec.dataset_id,
+            "loopfm_teacher_config": teacher[0],
+            "loopfm_teacher": teacher[1],
+            "loopfm_kd": "none",
+            "loopfm_history": None,
+            **loopfm,
+        }
+        for method, changes in METHODS.items():
+            sections[f"{prefix}_{method_slug(method)}"] = {**shared, **changes}
+    command = (
+        f"python run_expid.py --config CONFIG_FOLDER "
+        f"--expid {name.prefix(spec.dataset_id)}_kd_loopfm --gpu -1"
+    )
+    _write(folder / "dataset_config.yaml", f"The vertical view of {spec.dataset_id}.", "",
+           {spec.dataset_id: dataset_config(spec, "vertical", where)})  # fmt: skip
+    _write(folder / "model_config.yaml", f"{name.model} on {spec.dataset_id}, an expid per method.",
+           command, sections)  # fmt: skip
+
+
+def _write(path: Path, purpose: str, command: str, sections: Mapping[str, Any]) -> None:
+    """One section per block; an expid that repeats the first of its size is written as a merge."""
+    lines = [f"# {purpose}"] + ([f"# Run: {command}"] if command else [])
+    anchors: dict[str, Mapping[str, Any]] = {}
+    for name, section in sections.items():
+        lines.append("")
+        lines.append(_section_text(name, section, anchors))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _section_text(
+    name: str, section: Mapping[str, Any], anchors: dict[str, Mapping[str, Any]]
+) -> str:
+    for anchor, shared in anchors.items():
+        if all(key in section for key in shared) and name.startswith(anchor.rpartition("_")[0]):
+            changes = {k: v for k, v in section.items() if shared.get(k, v) != v or k not in shared}
+            if len(changes) <= 4:
+                inside = {"<<": f"@{anchor}", **changes}
+                return _dump({name: inside}).replace(f"'<<': '@{anchor}'", f"<<: *{anchor}")
+    text = _dump({name: dict(section)})
+    if name not in ("Base",) and "model" in section:
+        anchors[name] = section
+        text = text.replace(f"{name}:", f"{name}: &{name}", 1)
+    return text
+
+
+def _dump(value: Any) -> str:
+    return yaml.safe_dump(
+        value, sort_keys=False, default_flow_style=None, width=98, indent=4
+    ).rstrip()

@@ -1,0 +1,1 @@
+"""Leaderboards derived from run records."""

@@ -1,0 +1,197 @@
+"""A leaderboard as one HTML page that needs no network: style and script are inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from fuxictr_loopfm.evidence.leaderboard.context import Context
+from fuxictr_loopfm.evidence.leaderboard.rows import Row, sections
+from fuxictr_loopfm.evidence.leaderboard.text import (
+    EXPLANATION,
+    HEADINGS,
+    TEXT_COLUMNS,
+    cells,
+    context_items,
+    title,
+)
+
+_DIFFERENCE = next(index for index, heading in enumerate(HEADINGS) if heading.startswith("dAUC"))
+_FOLDED = frozenset({"Environment", "Commands"})
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #d5dae1; --soft: #5b6675; --up: #2f6fdb; --down: #c2410c;
+  --shade: #f4f6f9; --page: #ffffff; --text: #1a2230; }
+@media (prefers-color-scheme: dark) { :root { --line: #343d4a; --soft: #9aa7b8; --up: #6ea8ff;
+  --down: #ff9264; --shade: #1d242e; --page: #12171e; --text: #e6ebf2; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 90rem; padding: 2rem 1rem 4rem; background: var(--page);
+  color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 1rem; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+h2 small { color: var(--soft); font-weight: normal; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr);
+  gap: .25rem 1.2rem; margin: 0; }
+dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; }
+dd ul { margin: 0; padding-left: 1.1rem; }
+summary { cursor: pointer; }
+pre { overflow-x: auto; margin: .4rem 0; padding: .6rem .8rem; background: var(--shade); }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
+table { border-collapse: collapse; width: 100%; font-size: 13.5px;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .5rem; white-space: nowrap; text-align: right; }
+th.text, td.text { text-align: left; }
+tbody tr { border-top: 1px solid var(--line); }
+tbody tr:hover { background: var(--shade); }
+thead { background: var(--shade); }
+tbody th { font-weight: 600; }
+th button { all: unset; cursor: pointer; font-weight: 600; white-space: nowrap; }
+th button:focus-visible, .scroll:focus-visible { outline: 2px solid var(--up); }
+th button::after { content: "\\2195"; color: var(--soft); padding-left: .15em; }
+th[aria-sort=ascending] button::after { content: "\\2191"; color: var(--text); }
+th[aria-sort=descending] button::after { content: "\\2193"; color: var(--text); }
+.bar { position: relative; float: left; width: 4rem; height: .6rem; margin: .35rem .5rem 0 0;
+  background: var(--shade); }
+.bar i { position: absolute; top: 0; bottom: 0; background: var(--up); }
+.bar i.down { background: var(--down); }
+footer { margin-top: 2rem; color: var(--soft); max-width: 60rem; }
+"""
+
+_SCRIPT = """
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    const key = row => row.cells[column].dataset.value;
+    const number = row => key(row) === "" ? NaN : Number(key(row));
+    const text = head.classList.contains("text");
+    const ascending = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of heads) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+    const sign = ascending ? 1 : -1;
+    const order = (a, b) => {
+      if (text) return sign * key(a).localeCompare(key(b), "en", {numeric: true});
+      const x = number(a), y = number(b);
+      return isNaN(x) || isNaN(y) ? isNaN(x) - isNaN(y) : sign * (x - y);
+    };
+    body.append(...[...body.rows].sort(order));
+  }));
+}
+"""
+
+
+def to_html(rows: Sequence[Row], context: Context) -> str:
+    """The whole page: note on how the numbers came about, one sortable table per model."""
+    heading = escape(title(rows))
+    notes = "\n".join(_note(name, values) for name, values in context_items(context))
+    tables = "\n".join(
+        _table(f"table-{number}", dataset_id, model, section)
+        for number, ((dataset_id, model), section) in enumerate(sections(rows).items(), start=1)
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,">
+<title>{heading}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{heading}</h1>
+<dl>
+{notes}
+</dl>
+{tables}
+</main>
+<footer>{escape(EXPLANATION)}</footer>
+<script>{_SCRIPT}</script>
+</body>
+</html>
+"""
+
+
+def _note(name: str, values: Sequence[str]) -> str:
+    if name == "Commands":
+        body = f"<pre>{escape(chr(10).join(values))}</pre>"
+    elif len(values) == 1:
+        body = escape(values[0])
+    else:
+        body = f"<ul>{''.join(f'<li>{escape(value)}</li>' for value in values)}</ul>"
+    if name in _FOLDED and len(values) > 1:
+        body = f"<details><summary>{len(values)} different</summary>{body}</details>"
+    return f"<dt>{name}</dt><dd>{body}</dd>"
+
+
+def _table(name: str, dataset_id: str, model: str, section: Sequence[Row]) -> str:
+    heads = "".join(
+        f'<th scope="col"{_alignment(heading)}{_first_order(heading)}>'
+        f'<button type="button">{escape(heading)}</button></th>'
+        for heading in HEADINGS
+    )
+    widest = max(
+        (abs(row.against_base.difference) for row in section if row.against_base), default=0
+    )
+    negative = any(row.against_base and row.against_base.difference < 0 for row in section)
+    lines = "\n".join(
+        _line(rank, row, widest, negative) for rank, row in enumerate(section, start=1)
+    )
+    return f"""<h2 id="{name}">{escape(model)} <small>{escape(dataset_id)}</small></h2>
+<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">
+<table aria-labelledby="{name}">
+<thead><tr>{heads}</tr></thead>
+<tbody>
+{lines}
+</tbody>
+</table>
+</div>"""
+
+
+def _line(rank: int, row: Row, widest: float, negative: bool) -> str:
+    parts = []
+    texts = zip(HEADINGS, cells(rank, row), _sort_values(rank, row), strict=True)
+    for index, (heading, text, value) in enumerate(texts):
+        tag, scope = ("th", ' scope="row"') if heading == "Method" else ("td", "")
+        bar = ""
+        if index == _DIFFERENCE and row.against_base and widest:
+            bar = _bar(row.against_base.difference / widest, negative)
+        parts.append(
+            f'<{tag}{scope}{_alignment(heading)} data-value="{escape(value)}">'
+            f"{bar}{escape(text)}</{tag}>"
+        )
+    return f"<tr>{''.join(parts)}</tr>"
+
+
+def _sort_values(rank: int, row: Row) -> list[str]:
+    compared = row.against_base
+    values = [
+        *(row.mean[name] for name in ("AUC", "gAUC", "logloss", "NE")),
+        compared.difference if compared else None,
+        compared.p if compared else None,
+        row.params,
+        row.bytes_per_event,
+        row.train_seconds,
+    ]
+    numbers = ["" if value is None else repr(value) for value in values]
+    return [str(rank), row.method, row.encoder, *numbers]
+
+
+def _bar(share: float, negative: bool) -> str:
+    """A bar from zero to ``share`` of the widest; zero is in the middle if any row is negative."""
+    zero, scale = (50.0, 50.0) if negative else (0.0, 100.0)
+    width = abs(share) * scale
+    left = zero if share >= 0 else zero - width
+    kind = ' class="down"' if share < 0 else ""
+    style = f"left:{left:.1f}%;width:{width:.1f}%"
+    return f'<span class="bar" aria-hidden="true"><i{kind} style="{style}"></i></span>'
+
+
+def _alignment(heading: str) -> str:
+    return ' class="text"' if heading in TEXT_COLUMNS else ""
+
+
+def _first_order(heading: str) -> str:
+    return ' aria-sort="ascending"' if heading == "Rank" else ""

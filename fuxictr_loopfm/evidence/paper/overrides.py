@@ -1,0 +1,154 @@
+"""What a table's row or model changes in FuxiCTR params, whatever the model calls it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.names import PREFIX
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.evidence.benchmark.configs import HIDDEN_UNITS
+from fuxictr_loopfm.evidence.paper.table import TableRow, Vertical
+from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.host.model import source_identity
+from fuxictr_loopfm.prepared.dataset import DatasetSpec
+from fuxictr_loopfm.runs.reporting import identity_config
+
+TEACHER_FINGERPRINT = "teacher_fingerprint"
+TEACHER_OVERRIDES = "teacher_overrides"
+SEQUENCE_TYPES = ("sequence",)
+FEATURES = "features"
+# Meta columns that a loader serves beside the features.
+_EVENT_ID, _GROUP_ID = "event_id", "group_id"
+
+
+def resolved(changes: Mapping[str, Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """``changes`` in the names of ``params``; ``hidden_units`` stands for the model's own key.
+
+    Raises:
+        ConfigError: a param that the model does not have: FuxiCTR would ignore it silently.
+    """
+    found, problems = {}, []
+    for name, value in changes.items():
+        names = HIDDEN_UNITS if name in HIDDEN_UNITS else (name,)
+        known = [own for own in names if own in params]
+        if name.startswith(PREFIX):
+            known = [name]
+        if known:
+            found[known[0]] = value
+        else:
+            near = difflib.get_close_matches(name, params, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"{where}: {params.get('model')} has no param {name}{hint}")
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
+    """Params that make the configured model the table's vertical model."""
+    changes: dict[str, Any] = {}
+    if vertical.size == "teacher":
+        teacher = plain.load_teacher()
+        if teacher is None:
+            raise ConfigError(
+                f"{plain.config_dir}: {plain.expid}: loopfm_teacher: expected the expid whose size "
+                f"{vertical.name} takes, found null"
+            )
+        units = [teacher.params[name] for name in HIDDEN_UNITS if name in teacher.params]
+        changes = {"embedding_dim": teacher.params["embedding_dim"], HIDDEN_UNITS[0]: units[0]}
+    changes = resolved({**changes, **vertical.set}, plain.params, vertical.name)
+    if not vertical.own_sequences:
+        changes |= without_columns(plain.params, set(column_names(plain.params, SEQUENCE_TYPES)))
+    return changes
+
+
+def changed_teacher(teacher: Experiment, row: TableRow, spec: DatasetSpec) -> Experiment:
+    """The teacher with a row's own params; its fingerprint follows from them."""
+    if not row.teacher:
+        return teacher
+    changes = dict(row.teacher)
+    features = changes.pop(FEATURES, None)
+    changes = resolved(changes, teacher.params, f"{row.name}: teacher")
+    if features == "vertical":
+        hidden = {c.name for c in spec.columns if "vertical" not in c.views}
+        hidden |= {s.name for s in spec.sequences if "vertical" not in s.views}
+        changes |= without_columns(teacher.params, hidden)
+    elif features is not None:
+        raise ConfigError(
+            f"{row.name}: teacher: features: expected 'vertical' or none, found {features!r}"
+        )
+    return replace(teacher, params={**teacher.params, **changes})
+
+
+def with_teacher_identity(experiment: Experiment, teacher: Experiment, row: TableRow) -> Experiment:
+    """Note in the params, and so in the record, which teacher the run learns from.
+
+    A run of the same vertical params with another teacher is another run.
+    """
+    identity = {"params": identity_config(teacher), "source": source_identity(teacher)}
+    noted: dict[str, Any] = {TEACHER_FINGERPRINT: fingerprint(identity)}
+    if row.teacher:
+        noted[TEACHER_OVERRIDES] = row.teacher
+    return replace(experiment, params={**experiment.params, **noted})
+
+
+def column_names(params: Mapping[str, Any], types: tuple[str, ...] | None = None) -> list[str]:
+    """Names of the active feature columns, without histories; of some types if asked for."""
+    found: list[str] = []
+    for column in params["feature_cols"]:
+        kind = column.get("type")
+        if (
+            column.get("active", True)
+            and kind != "loopfm_sequence"
+            and (not types or kind in types)
+        ):
+            found += _items(column["name"])
+    return found
+
+
+def without_columns(params: Mapping[str, Any], dropped: set[str]) -> dict[str, Any]:
+    """Params under which a model does without some of its features.
+
+    The encoded data stay as they are (``use_features`` selects from them); pairs of target and
+    sequence fields that name a dropped column go with it.
+    """
+    used = _items(params.get("use_features")) or column_names(params)
+    kept = [name for name in used if name not in dropped]
+    if len(kept) == len(used):
+        return {}
+    group = params.get("group_id") or _GROUP_ID
+    changes: dict[str, Any] = {
+        "use_features": [*kept, *(name for name in (_EVENT_ID, group) if name not in kept)],
+        "feature_specs": [
+            spec
+            for spec in params.get("feature_specs") or []
+            if not dropped.intersection(_items(spec["name"]))
+        ]
+        or None,
+    }
+    for key, value in params.items():
+        if key.endswith("neg_seq_field") and dropped.intersection(_flat(value)):
+            changes[key] = None
+        elif key.endswith("sequence_field"):
+            partner = f"{key.removesuffix('sequence_field')}target_field"
+            pairs = zip(_items(params.get(partner)), _items(value), strict=True)
+            left = [pair for pair in pairs if not dropped.intersection(_flat(pair))]
+            changes[partner] = [target for target, _ in left] or None
+            changes[key] = [sequence for _, sequence in left] or None
+    return changes
+
+
+def _items(value: Any) -> list[Any]:
+    """A list as it is, nothing as an empty one, anything else as its only item."""
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _flat(value: Any) -> list[str]:
+    """All names in nested lists and tuples."""
+    if isinstance(value, (list, tuple)):
+        return [name for item in value for name in _flat(item)]
+    return [] if value is None else [value]

@@ -1,0 +1,229 @@
+"""A table of the paper with our numbers beside it, as Markdown and plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.evidence.leaderboard.context import describe
+from fuxictr_loopfm.evidence.leaderboard.rows import BASE, summarise
+from fuxictr_loopfm.evidence.leaderboard.text import HEADINGS as OUR_HEADINGS
+from fuxictr_loopfm.evidence.leaderboard.text import NO_VALUE, cells, context_items
+from fuxictr_loopfm.evidence.paper.ratio import (
+    RATIO_EXPLANATION,
+    RATIO_HEADINGS,
+    PairResult,
+    pair_results,
+    refusals,
+)
+from fuxictr_loopfm.evidence.paper.run import RECORDS
+from fuxictr_loopfm.evidence.paper.table import PaperTable, TableRow
+from fuxictr_loopfm.files.atomic import write_json, write_text
+from fuxictr_loopfm.records.record import RunRecord
+
+HEADINGS = ("Row", "AUC", "dAUC", "p", "Logloss", "NE", "Paper AUC", "Paper dAUC", "Note")
+TEXT_COLUMNS = frozenset({"Row", "Note", "Model", "Pair", "Kind"})
+WIDTH = 100
+_COMPARED = "compared"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: the heading it stands under, and its texts under ``HEADINGS``."""
+
+    group: str
+    cells: tuple[str, ...]
+
+
+def write_table(table: PaperTable, records: Sequence[RunRecord], out: Path) -> str:
+    """Write ``table_<nn>.md`` and, if the table asks for them, the transfer ratios as JSON.
+
+    Args:
+        records: of one data set; rows without a record are shown as not run.
+        out: the folder that ``run_table`` was given.
+    Returns:
+        The table as plain text for a terminal.
+    Raises:
+        DataError: no records, or records of several data sets, protocols or splits.
+    """
+    ratios = pair_results(table, records, out / RECORDS)
+    write_text(out / f"{table.file_name}.md", to_markdown(table, records, ratios))
+    if ratios:
+        path = out / f"{table.file_name}_transfer_ratio.json"
+        write_json(path, [result.to_dict() for result in ratios])
+    return to_terminal(table, records, ratios)
+
+
+def table_lines(table: PaperTable, records: Sequence[RunRecord], model: str) -> list[Line]:
+    """The rows of one vertical model, in the table's order."""
+    runs = [record for record in records if record.model == model]
+    lines = []
+    for row in table.rows:
+        baseline = table.baseline_of(row)
+        ours = _our_cells(runs, row, baseline)
+        figure = row.figure(model)
+        difference = paper_difference(table, row, model)
+        auc = NO_VALUE if figure is None or figure.auc is None else f"{figure.auc:.4f}"
+        if figure is not None and figure.auc_std is not None:
+            auc = f"{auc.replace(NO_VALUE, '?')} ± {figure.auc_std:.4f}"
+        note = _note(table, row, runs[0].dataset_id, figure is not None, bool(ours))
+        texts = ours or [NO_VALUE] * 5
+        paper = (auc, NO_VALUE if difference is None else f"{difference:+.4f}")
+        lines.append(Line(row.group, (row.label or row.name, *texts, *paper, note)))
+    return lines
+
+
+def paper_difference(table: PaperTable, row: TableRow, model: str) -> float | None:
+    """The paper's difference of AUC to the row's baseline, None where it cannot be known."""
+    figure, baseline = row.figure(model), table.baseline_of(row)
+    if figure is None or baseline is None:
+        return None
+    if figure.d_auc is not None:
+        return figure.d_auc
+    other = baseline.figure(model)
+    if other is None or figure.auc is None or other.auc is None:
+        return None
+    return figure.auc - other.auc
+
+
+def to_markdown(
+    table: PaperTable, records: Sequence[RunRecord], ratios: Sequence[PairResult] = ()
+) -> str:
+    """A page: what the paper did, what was run here, and one table per vertical model."""
+    dataset_id = _dataset_id(records)
+    lines = [
+        f"# Table {table.number} of the paper: {table.title}",
+        "",
+        f"> Paper: arXiv:2605.29280, on {table.paper_dataset}  ",
+        f"> Here: {dataset_id}  ",
+    ]
+    for name, values in context_items(describe(records)):
+        if len(values) == 1:
+            lines.append(f"> {name}: {_escaped(values[0])}  ")
+        else:
+            lines += [f"> {name}:", ">", *(f"> - {_escaped(value)}" for value in values), ">"]
+    for model in _models(records):
+        lines += ["", f"## {model}", "", *_markdown_rows(table_lines(table, records, model))]
+    lines += ["", _explanation(table)]
+    if ratios:
+        lines += ["", "## Transfer ratio", "", *_markdown_head(RATIO_HEADINGS)]
+        lines += [_markdown_line(result.cells()) for result in ratios]
+        lines += ["", RATIO_EXPLANATION, *(f"\n{_escaped(text)}" for text in refusals(ratios))]
+    return "\n".join([*lines, *(f"\n{note}" for note in table.notes), ""])
+
+
+def to_terminal(
+    table: PaperTable, records: Sequence[RunRecord], ratios: Sequence[PairResult] = ()
+) -> str:
+    """Aligned plain text, one table per vertical model."""
+    dataset_id = _dataset_id(records)
+    blocks = [f"Table {table.number}: {table.title} (paper: {table.paper_dataset})"]
+    for model in _models(records):
+        body: list[str | Sequence[str]] = []
+        group = ""
+        for line in table_lines(table, records, model):
+            if line.group != group:
+                body.append(f"[{line.group}]")
+                group = line.group
+            body.append(line.cells)
+        blocks.append(_aligned(f"{dataset_id}  {model}", HEADINGS, body))
+    if ratios:
+        rows = [result.cells() for result in ratios]
+        blocks.append(_aligned("Transfer ratio", RATIO_HEADINGS, rows))
+    notes = [_explanation(table), *([RATIO_EXPLANATION] if ratios else [])]
+    notes += [*refusals(ratios), *table.notes]
+    return "\n\n".join([*blocks, *(textwrap.fill(note, WIDTH) for note in notes)])
+
+
+def _our_cells(
+    runs: Sequence[RunRecord], row: TableRow, baseline: TableRow | None
+) -> list[str] | None:
+    """AUC, difference, p, log loss and NE; None without a run of the row."""
+    own = [run for run in runs if run.method == row.name]
+    if not own:
+        return None
+    other = [run for run in runs if baseline is not None and run.method == baseline.name]
+    marked = [replace(run, method=BASE) for run in other]
+    marked += [replace(run, method=_COMPARED) for run in own]
+    found = next(one for one in summarise(marked) if one.method == _COMPARED)
+    shown = dict(zip(OUR_HEADINGS, cells(1, found), strict=True))
+    return [shown[name] for name in ("AUC", f"dAUC vs {BASE}", "p", "Logloss", "NE")]
+
+
+def _note(table: PaperTable, row: TableRow, dataset_id: str, has_figure: bool, ran: bool) -> str:
+    parts = [name for name in ("oracle", "control", "ours") if getattr(row, name)]
+    if has_figure and not dataset_id.startswith(f"{table.paper_dataset}_"):
+        parts.append(f"paper: {table.paper_dataset}")
+    if row.baseline:
+        parts.append(f"against {row.baseline}")
+    return "; ".join([*parts, *filter(None, [row.note, "" if ran else "not run"])])
+
+
+def _explanation(table: PaperTable) -> str:
+    return (
+        "Mean ± sample standard deviation over the seeds, on the test part. dAUC: mean difference "
+        f"of AUC to the row {table.baseline!r} unless the note names another; p: two-sided paired "
+        "t-test over the n seeds that both have. Lower is better for Logloss and NE. Paper dAUC: "
+        "the same difference between the paper's figures. Notes: 'paper: X' - the paper's figure "
+        "is from data set X and not to be compared in value; oracle - needs the teacher's output "
+        "on the impression that is being served; control - should lose the gain; ours - no row "
+        "of the paper."
+    )
+
+
+def _dataset_id(records: Sequence[RunRecord]) -> str:
+    found = sorted({record.dataset_id for record in records})
+    if len(found) != 1:
+        raise DataError(f"a table of the paper: expected records of one data set, found {found}")
+    return found[0]
+
+
+def _models(records: Sequence[RunRecord]) -> list[str]:
+    return list(dict.fromkeys(record.model for record in records))
+
+
+def _markdown_rows(lines: Sequence[Line]) -> Iterable[str]:
+    yield from _markdown_head(HEADINGS)
+    group = ""
+    for line in lines:
+        if line.group != group:
+            group = line.group
+            yield _markdown_line([f"**{group}**", *[""] * (len(HEADINGS) - 1)])
+        yield _markdown_line(line.cells)
+
+
+def _markdown_head(headings: Sequence[str]) -> list[str]:
+    marks = [":--" if name in TEXT_COLUMNS else "--:" for name in headings]
+    return [_markdown_line(headings), _markdown_line(marks)]
+
+
+def _markdown_line(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(map(_escaped, texts))} |"
+
+
+def _escaped(text: str) -> str:
+    """Literal in Markdown and on one line, as far as our own names and numbers need it."""
+    text = " ".join(text.split()).replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("|", "\\|")
+
+
+def _aligned(title: str, headings: Sequence[str], body: Sequence[str | Sequence[str]]) -> str:
+    """Columns under each other; a text among the rows is a heading of its own."""
+    table = [headings, *(row for row in body if not isinstance(row, str))]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+
+    def text(row: str | Sequence[str]) -> str:
+        if isinstance(row, str):
+            return row
+        aligned = [
+            cell.ljust(width) if name in TEXT_COLUMNS else cell.rjust(width)
+            for name, cell, width in zip(headings, row, widths, strict=True)
+        ]
+        return "  ".join(aligned).rstrip()
+
+    lines = [text(headings), *map(text, body)]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([title, rule, lines[0], rule, *lines[1:]])

@@ -1,0 +1,1 @@
+"""Committed entries, rendered from records."""

@@ -1,0 +1,64 @@
+"""Configuration folders for published entries that have none: those that their runs used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.records.record import RunRecord
+
+DATASET, MODEL = "dataset_config.yaml", "model_config.yaml"
+_TEACHER_FOLDER = re.compile(r"(loopfm_teacher_config: )[^\s,}]*/([^\s,}/]+)")
+
+
+def missing_configuration(
+    checkout: Checkout, dataset_id: str, entries: Sequence[str], results: Sequence[Path]
+) -> dict[Path, str]:
+    """Texts, by path, of the configuration files that entries of a data set lack.
+
+    Args:
+        entries: names of the entries' folders.
+        results: folders of runs, which keep the configurations they generated.
+    Raises:
+        ConfigError: an entry's file is neither committed nor among the results.
+    """
+    folder = checkout.configs(dataset_id)
+    pages = {}
+    for name in entries:
+        for file in (DATASET, MODEL):
+            if not (folder / name / file).is_file():
+                pages[folder / name / file] = _text(folder, dataset_id, name, file, results)
+    return pages
+
+
+def missing_teachers(
+    checkout: Checkout, dataset_id: str, runs: Sequence[RunRecord], results: Sequence[Path]
+) -> dict[Path, str]:
+    """Texts, by path, of the teachers' configurations that only the results have."""
+    folder = checkout.configs(dataset_id)
+    names = {str(run.config.get("loopfm_teacher")) for run in runs}
+    return {
+        folder / source.parent.name / source.name: source.read_text(encoding="utf-8")
+        for path in results
+        for source in sorted((path / "configs").glob("*/*_config.yaml"))
+        if source.parent.name in names and not (folder / source.parent.name / source.name).is_file()
+    }
+
+
+def _text(folder: Path, dataset_id: str, name: str, file: str, results: Sequence[Path]) -> str:
+    places = [path / "configs" / name / file for path in results]
+    if file == DATASET:
+        # Paths in a results folder are those of the place it ran in; another entry's are ours.
+        places = [*sorted(folder.glob(f"*_{dataset_id}/{DATASET}")), *places]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"{folder / name}: expected {file}, found none there nor in "
+            f"{[str(path / 'configs' / name) for path in results]}; give the results folder of "
+            "its runs"
+        )
+    text = found.read_text(encoding="utf-8")
+    return _TEACHER_FOLDER.sub(rf"\g<1>../../benchmark_configs/{dataset_id}/\g<2>", text)

@@ -1,0 +1,83 @@
+"""Tuner files that repeat published rows, derived from their records."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from fuxictr_loopfm.evidence.leaderboard.rows import METHODS
+from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.records.record import RunRecord
+
+# What a method is made of, and what differs between runs of one row or names them.
+AXES = ("loopfm_kd", "loopfm_history")
+_NAMES = frozenset({*AXES, "seed", "model_id", "dataset_id", "model"})
+
+
+def tuner_text(
+    file_name: str, base_expid: str, params: Mapping[str, Any], records: Sequence[RunRecord]
+) -> str | None:
+    """A FuxiCTR tuner file whose grid holds every row of ``records`` that a grid can hold.
+
+    These are the rows of the leaderboard's methods, which two keys tell apart. A row that changes
+    something else too would multiply the grid.
+
+    Args:
+        file_name: of the tuner file, from the checkout's root.
+        base_expid: experiment in the configuration folder beside the file.
+        params: its FuxiCTR params.
+        records: of one model and one origin (leaderboard or paper).
+    Returns:
+        The text, None if no record is of such a row.
+    """
+    runs = [run for run in records if run.method in METHODS]
+    if not runs:
+        return None
+    runs.sort(key=lambda run: (METHODS.index(run.method), run.seed))
+    axes = {name: _distinct([run.config.get(name) for run in runs]) for name in AXES}
+    seeds = sorted({run.seed for run in runs})
+    rows = list(dict.fromkeys(run.method for run in runs))
+    points = set(itertools.product(*axes.values()))
+    others = len(points - {tuple(run.config.get(name) for name in AXES) for run in runs})
+    lines = [
+        f"# {runs[0].model} on {runs[0].dataset_id}: {', '.join(rows)}.",
+        f"# {len(points)} settings x {len(seeds)} seeds; {_remark(others)}",
+        "# Run: python model_zoo/run_param_tuner.py --gpu -1 -1 --config",
+        f"#      {file_name}",
+    ]
+    head = {"base_config": ".", "base_expid": base_expid, "dataset_id": runs[0].dataset_id}
+    space = {**axes, **{name: [value] for name, value in _fixed(runs, params)}, "seed": seeds}
+    body = yaml.safe_dump(
+        {**head, "tuner_space": space}, sort_keys=False, default_flow_style=None, indent=4, width=98
+    )
+    return "\n".join([*lines, "", body])
+
+
+def _remark(others: int) -> str:
+    if not others:
+        return "all of them are rows of the entry."
+    return f"{others} of the settings {'are' if others > 1 else 'is'} no row of the entry."
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _fixed(runs: Sequence[RunRecord], params: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Keys in which the rows agree with each other and not with the base experiment.
+
+    Rows without a history do not read what describes one, so the others decide where there are any.
+    """
+    deciding = [run for run in runs if run.config.get("loopfm_history") is not None] or list(runs)
+    first = deciding[0].config
+    return [
+        (name, first[name])
+        for name in params
+        if name in first
+        and name not in _NAMES
+        and fingerprint(first[name]) != fingerprint(params[name])
+        and all(fingerprint(run.config.get(name)) == fingerprint(first[name]) for run in deciding)
+    ]

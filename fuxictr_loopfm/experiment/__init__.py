@@ -1,1 +1,0 @@
-"""Runs and what comes of them: training, records, metrics and leaderboards."""

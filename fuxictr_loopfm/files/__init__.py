@@ -1,0 +1,1 @@
+"""Whole-or-absent files, seals, and readers for files of strangers."""

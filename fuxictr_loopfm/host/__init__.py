@@ -1,0 +1,1 @@
+"""Everything that touches FuxiCTR: history fields, models, training, processes."""

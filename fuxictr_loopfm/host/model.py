@@ -1,0 +1,134 @@
+"""From an experiment to a FuxiCTR model: feature map, histories, seeds, and what code it is."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.torch_utils import seed_everything
+from torch import Tensor, nn
+
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.zoo import find_model, load_model_class
+from fuxictr_loopfm.data.artifact import REBUILD
+from fuxictr_loopfm.data.encode import EncodedView
+from fuxictr_loopfm.data.evaluated import feature_problems
+from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.files.atomic import atomic_path
+from fuxictr_loopfm.host import history_fields
+
+
+def feature_map_of(
+    experiment: Experiment,
+    view: EncodedView,
+    fields: Sequence[history_fields.HistoryField] = (),
+    with_teacher_logit: bool = False,
+    with_teacher_embedding: bool = False,
+) -> FeatureMap:
+    """FuxiCTR's feature map of a view, holding the wanted histories only.
+
+    Raises:
+        DataError: see ``read_feature_map``.
+    """
+    params = {**experiment.params, "group_id": view.group_id}
+    feature_map = read_feature_map(view.feature_map_path, params)
+    history_fields.prepare_feature_map(
+        feature_map, fields, with_teacher_logit, with_teacher_embedding
+    )
+    return feature_map
+
+
+def read_feature_map(path: Path, params: Mapping[str, Any]) -> FeatureMap:
+    """A ``feature_map.json``; its texts that FuxiCTR evaluates are checked.
+
+    Raises:
+        DataError: the file is damaged, or holds a text that would run as code.
+    """
+    feature_map = FeatureMap(params["dataset_id"], str(path.parent))
+    try:
+        feature_map.load(str(path), params)
+        described = feature_map.features.items()
+        problems = [
+            f"{name}: {text}" for name, spec in described for text in feature_problems(spec)
+        ]
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        problems = [f"expected FuxiCTR's feature map, found {error!r}"]
+    if problems:
+        raise DataError(f"{path}: {'; '.join(problems)}. {REBUILD}")
+    return feature_map
+
+
+def new_model(
+    experiment: Experiment,
+    feature_map: FeatureMap,
+    fields: Sequence[history_fields.HistoryField] = (),
+) -> Any:
+    """A freshly initialised model; the same seed gives the same bits on one machine's CPU.
+
+    Raises:
+        ConfigError: see ``history_fields.build_model``.
+    """
+    params = experiment.params
+    model_class, _ = load_model_class(params["model"], list(experiment.zoos))
+    torch.set_num_threads(experiment.keys.threads)
+    Path(params["model_root"], feature_map.dataset_id).mkdir(parents=True, exist_ok=True)
+    seed_everything(seed=params["seed"])
+    model, shared = history_fields.build_model(model_class, feature_map, params, fields)
+    # Beside the registered modules: the encoders already belong to the embedding layers.
+    object.__setattr__(model, "loopfm_histories", shared)
+    loss_fn: Any = getattr(model, "loss_fn", None)
+    if callable(loss_fn) and not isinstance(loss_fn, nn.Module):
+        # A partial, because models are sent to the workers of an extraction.
+        object.__setattr__(model, "loss_fn", partial(_loss_of_numbers, loss_fn, experiment.expid))
+    object.__setattr__(model, "save_weights", MethodType(save_weights, model))
+    return model
+
+
+def _loss_of_numbers(
+    loss_fn: Callable[..., Tensor], expid: str, prediction: Tensor, truth: Tensor, **kwargs: Any
+) -> Tensor:
+    """FuxiCTR's loss, which of a prediction that is no number says nothing that helps."""
+    try:
+        return loss_fn(prediction, truth, **kwargs)
+    except RuntimeError as error:
+        if bool(torch.isfinite(prediction).all()):
+            raise
+        raise DataError(
+            f"{expid}: prediction: expected finite numbers, found NaN or infinite ones; the "
+            "training diverged. Lower learning_rate, or look for huge values among the numeric "
+            "features."
+        ) from error
+
+
+def save_weights(model: Any, path: Path | str) -> None:
+    """Write a model's weights so that the file is never seen half-written.
+
+    Takes the place of FuxiCTR's own method of the models made here. The weights go through memory:
+    of a full disk torch says nothing that could be told to the user, and it writes the file's
+    name, a temporary one, into the archive.
+    """
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def count_parameters(model: Any) -> int:
+    """Trainable parameters of the served model."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def source_identity(experiment: Experiment) -> str:
+    """SHA-256 over the model's own source files."""
+    folder = find_model(experiment.params["model"], list(experiment.zoos))
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Artifacts that build themselves: teacher, log, store, pointers."""

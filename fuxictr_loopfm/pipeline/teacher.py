@@ -1,0 +1,271 @@
+"""Stages 1 and 2: train the foundation model with its autoencoder, then log in one pass.
+
+The teacher's weights depend on its own expid alone. The autoencoder is trained on detached
+activations with an optimizer and random numbers of its own, so co-training leaves the teacher
+bit-identical; a compressor of other taps or another width can also be fitted post hoc.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.config.names import split_names
+from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
+from fuxictr_loopfm.data.encode import EncodedView, build_view
+from fuxictr_loopfm.errors import ConfigError, ProvenanceError
+from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
+from fuxictr_loopfm.files.atomic import atomic_dir, fingerprint, locked
+from fuxictr_loopfm.host.model import (
+    feature_map_of,
+    new_model,
+    save_weights,
+    source_identity,
+)
+from fuxictr_loopfm.host.trainer import progress, train_epochs
+from fuxictr_loopfm.pipeline.origin import require_origin
+from fuxictr_loopfm.pipeline.teacher_files import (
+    COMPRESSOR_FILE,
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    read_teacher_manifest,
+    teacher_problems,
+    write_teacher_manifest,
+)
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+
+# Raised when the same taps would read something else, so that older logs are not reused.
+EXTRACTION_VERSION = 2
+IGNORED_PARAMS = ("gpu", "verbose", "model_root", "data_root", "num_workers", "model_id")
+SOFT_LABEL = ("soft_label",)
+CONTROLS = ("untrained", "random_projection")
+
+
+def teacher_identity(teacher: Experiment, view: EncodedView) -> dict[str, Any]:
+    """Everything that determines the teacher's weights, and nothing else."""
+    params = {
+        name: value
+        for name, value in teacher.params.items()
+        if name not in IGNORED_PARAMS and not name.startswith("loopfm_")
+    }
+    return {"view": view.fingerprint, "params": params, "source": source_identity(teacher)}
+
+
+def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:
+    """Everything that determines the compressor, given the teacher."""
+    names = [
+        "checkpoint",
+        "taps",
+        "dim",
+        "compressor",
+        "compressor_hidden",
+        "compressor_lr",
+        "matryoshka_dims",
+    ]
+    if keys.compressor == "post_hoc":
+        names.append("compressor_epochs")
+    return {"extraction_version": EXTRACTION_VERSION} | {n: getattr(keys, n) for n in names}
+
+
+class TeacherRun:
+    """A teacher and its compressor, trained or loaded."""
+
+    def __init__(
+        self, teacher: Experiment, keys: LoopFMKeys, prepared: PreparedDataset, root: Path
+    ) -> None:
+        self.teacher = teacher
+        self.keys = keys
+        self.prepared = prepared
+        self.view = build_view(prepared, teacher.params, "teacher")
+        identity = {
+            "teacher": teacher_identity(teacher, self.view),
+            "compressor": compressor_identity(keys),
+        }
+        self.teacher_fingerprint = fingerprint(identity["teacher"])
+        self.compressor_fingerprint = fingerprint(identity)
+        self.folder = root / f"teacher-{self.compressor_fingerprint}"
+        self.compressor: CoTrainer | None = None
+
+    @cached_property
+    def model(self) -> Any:
+        """The network, made on first use: who asks for fingerprints alone needs none."""
+        return new_model(self.teacher, feature_map_of(self.teacher, self.view))
+
+    def loader(self, split: str, rows: tuple[int, int] | None = None, **kwargs: Any) -> Any:
+        """Batches of a split of the teacher's view, in time order unless ``shuffle=True``."""
+        params = self.teacher.params
+        return LoopFMDataLoader(
+            self.model.feature_map,
+            str(self.view.folder / f"{split}.parquet"),
+            split=split,
+            batch_size=params["batch_size"],
+            seed=params["seed"],
+            loopfm_rows=rows,
+            **kwargs,
+        )
+
+    def taps(self) -> list[Any]:
+        """The tapped modules."""
+        spec = self.prepared.spec
+        # The user's own fields: those that only the teacher has (ours; no public definition).
+        only_teacher = [c.name for c in spec.columns if "vertical" not in c.views]
+        users = [n for n in dict.fromkeys([spec.user, *only_teacher]) if n in self.categoricals()]
+        names = split_names(self.keys.taps)
+        return resolve_taps(self.model, names, tuple(spec.item_columns), users)
+
+    def categoricals(self) -> set[str]:
+        """Names of the teacher's categorical features."""
+        features = self.model.feature_map.features.items()
+        return {name for name, spec in features if spec["type"] == "categorical"}
+
+    @property
+    def logs_soft_label(self) -> bool:
+        """True if the teacher's prediction alone is logged; it needs no compressor."""
+        return split_names(self.keys.taps) == SOFT_LABEL
+
+    def ready(self) -> TeacherRun:
+        """Load the trained teacher, or train it."""
+        with locked(self.folder):
+            if not (self.folder / MANIFEST_FILE).is_file():
+                self._train()
+            else:
+                self._load()
+        return self
+
+    def restart(self) -> None:
+        """Go on from the saved weights with fresh optimizers, as any later process would."""
+        self.model.optimizer.state.clear()
+        self._load()
+
+    def _load(self) -> None:
+        self._require_own()
+        path = self.folder / WEIGHTS_FILE
+        try:
+            self.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch raises half a dozen types for damaged files
+            raise ProvenanceError(
+                f"{path}: expected the teacher's weights, found a damaged or foreign file "
+                f"({error}). Delete {self.folder} to train it again."
+            ) from error
+        if (self.folder / COMPRESSOR_FILE).is_file():
+            self.compressor = CoTrainer.load(
+                self.folder / COMPRESSOR_FILE, device=self.model.device
+            )
+            found = self.compressor.autoencoder.dim
+            if found != self.keys.dim:
+                raise ProvenanceError(
+                    f"{self.folder / COMPRESSOR_FILE}: dim: expected {self.keys.dim} (loopfm_dim), "
+                    f"found {found}. Delete {self.folder} to train it again."
+                )
+
+    def _require_own(self) -> None:
+        """Refuse another teacher's folder, and files that are not the recorded ones."""
+        manifest = read_teacher_manifest(self.folder)
+        own = {"teacher": self.teacher_fingerprint, "compressor": self.compressor_fingerprint}
+        require_origin(self.folder / MANIFEST_FILE, own, manifest)
+        problems = teacher_problems(self.folder, manifest)
+        if problems:
+            raise ProvenanceError("\n".join(problems))
+
+    def _train(self) -> None:
+        params = self.teacher.params
+        logging.info("Train the teacher %s", self.teacher.expid)
+        batches = self.loader("train", shuffle=params.get("shuffle", True))
+        with TapRecorder(self.model, self.taps()) as recorder:
+            self.train_on(batches, recorder, epochs=params.get("epochs", 1))
+            if self.keys.compressor == "post_hoc" and not self.logs_soft_label:
+                self._fit_post_hoc(recorder)
+        with atomic_dir(self.folder) as folder:
+            save_weights(self.model, folder / WEIGHTS_FILE)
+            if self.compressor is not None:
+                self.compressor.save(folder / COMPRESSOR_FILE)
+            write_teacher_manifest(
+                folder,
+                {
+                    "expid": self.teacher.expid,
+                    "teacher": self.teacher_fingerprint,
+                    "compressor": self.compressor_fingerprint,
+                    "identity": teacher_identity(self.teacher, self.view),
+                    "dataset_id": self.prepared.spec.dataset_id,
+                    "dataset_fingerprint": self.prepared.fingerprint,
+                    "train_periods": list(self.prepared.spec.periods.teacher_train),
+                },
+            )
+
+    def train_on(self, batches: Any, recorder: TapRecorder, *, epochs: int) -> None:
+        """Train the teacher, and beside it the compressor unless that comes afterwards."""
+        beside = self.keys.compressor != "post_hoc" and not self.logs_soft_label
+
+        def after_step(_batch: Mapping[str, Any]) -> None:
+            if beside:
+                self._compressor_step(recorder.read())
+
+        train_epochs(self.model, batches, epochs=epochs, after_step=after_step)
+
+    def _compressor_step(self, activation: Tensor) -> None:
+        if self.compressor is None:
+            spec = AutoencoderSpec(
+                input_dim=activation.shape[1],
+                dim=self.keys.dim,
+                # A random projection is one random layer, an untrained autoencoder two.
+                hidden=0
+                if self.keys.compressor == "random_projection"
+                else self.keys.compressor_hidden,
+                matryoshka_dims=tuple(int(d) for d in split_names(self.keys.matryoshka_dims)),
+                fit_periods=self.prepared.spec.periods.teacher_train,
+            )
+            self.compressor = CoTrainer(
+                spec,
+                lr=self.keys.compressor_lr,
+                seed=self.teacher.params["seed"],
+                device=self.model.device,
+            )
+        if self.keys.compressor in CONTROLS:
+            # The control learns the scale of its input, as every compressor does, and no weights.
+            with torch.no_grad():
+                self.compressor.autoencoder.train()
+                self.compressor.autoencoder.loss(activation)
+        else:
+            self.compressor.step(activation)
+
+    def _fit_post_hoc(self, recorder: TapRecorder) -> None:
+        self.model.eval()
+        for epoch in range(self.keys.compressor_epochs):
+            batches = self.loader("train", shuffle=True)
+            for batch in progress(batches, self.model, f"compressor epoch {epoch + 1}"):
+                with torch.no_grad():
+                    self.model.forward(batch)
+                self._compressor_step(recorder.read())
+
+    def encode(self, activation: Tensor) -> Tensor:
+        """(B, D) activations to (B, d) embeddings in [-1, 1].
+
+        A soft label p needs no compressor: it is logged as 2p - 1 (ours).
+        """
+        if self.logs_soft_label:
+            return 2.0 * activation - 1.0
+        if self.compressor is None:
+            raise ConfigError(f"{self.folder}: the teacher has no compressor; delete the folder")
+        return self.compressor.autoencoder.encode(activation)
+
+    def batches_of_period(self, period: int, first: int = 0, last: int | None = None) -> Any:
+        """Batches of one period in time order, from whichever split holds it.
+
+        Args:
+            period: its number.
+            first, last: use only these of its rows, the second exclusive; default all.
+        """
+        rows = self.prepared.rows_of((period,))
+        split = "train" if period in self.prepared.spec.periods.teacher_train else "log"
+        start = rows.start - self.view.rows(split)[0]
+        stop = start + (rows.stop - rows.start if last is None else last)
+        return self.loader(split, rows=(start + first, stop))

@@ -1,0 +1,1 @@
+"""The prepared event log on disk: one row per impression, in time order."""

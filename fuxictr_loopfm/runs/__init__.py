@@ -1,0 +1,1 @@
+"""One run of an expid, from its artifacts to its record."""

@@ -1,0 +1,114 @@
+"""``loopfm export``: materialised histories for FuxiCTR's own npz and parquet loaders.
+
+Everything else in the package keeps one embedding per event; here each sample gets its own copy of
+its history, flattened to one ``embedding`` feature of width L * d. It costs L * d * 4 bytes a
+sample, so it is for tools that cannot read a store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fuxictr_loopfm.data.ragged import padded_rows
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.files.atomic import atomic_path, write_json
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.runs.histories import history_features, history_field, history_source
+
+ROWS_PER_BATCH = 8192
+
+
+def export_histories(workspace: Workspace, out: Path, splits: Sequence[str]) -> list[Path]:
+    """Write ``<split>.npz``, ``<split>.parquet`` and ``feature_map.json`` into ``out``.
+
+    The npz holds every feature and label of the view, ``<history>`` (S, L * d) float32, newest
+    event last and zeros at padding, and ``<history>_len`` (S,) int32.
+
+    Raises:
+        ConfigError: the experiment's history holds no embedding.
+    """
+    if "embedding" not in workspace.keys.columns:
+        raise ConfigError(
+            f"{workspace.params['model_id']}: loopfm_history: expected a history with the column "
+            f"embedding, found {workspace.keys.history}. Give the expid of another method."
+        )
+    written = [path for split in splits for path in _export_split(workspace, out, split)]
+    feature_map = json.loads(workspace.view.feature_map_path.read_text(encoding="utf-8"))
+    widths = {
+        name: _width(workspace, name, key) for name, key in history_features(workspace).items()
+    }
+    for entry in feature_map["features"]:
+        for name in entry:
+            if name in widths:
+                entry[name] = {"source": "", "type": "embedding", "pretrain_dim": widths[name]}
+    write_json(out / "feature_map.json", feature_map)
+    return [*written, out / "feature_map.json"]
+
+
+def _width(workspace: Workspace, name: str, key: str) -> int:
+    field = history_field(workspace, name, workspace.store_manifest(key).dim)
+    return workspace.keys.max_len * field.embedding_dim
+
+
+def _export_split(workspace: Workspace, out: Path, split: str) -> list[Path]:
+    start, stop = workspace.view.rows(split)
+    columns = _columns(workspace, start, stop)
+    for name, key in history_features(workspace).items():
+        store = workspace.store(key)
+        field = history_field(workspace, name, store.manifest.dim)
+        source = history_source(workspace, field, store, key, split, delivery="padded")
+        length = source.pointers.length.astype(np.int32)
+        columns[name] = _materialised(
+            source, start, stop, workspace.keys.max_len, field.embedding_dim
+        )
+        columns[f"{name}_len"] = np.minimum(length, workspace.keys.max_len)
+    paths = [out / f"{split}.npz", out / f"{split}.parquet"]
+    with atomic_path(paths[0]) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, allow_pickle=False, **columns)
+    with atomic_path(paths[1]) as temporary:
+        pq.write_table(
+            pa.table({name: _arrow(values) for name, values in columns.items()}), temporary
+        )
+    return paths
+
+
+def _columns(workspace: Workspace, start: int, stop: int) -> dict[str, np.ndarray]:
+    """Encoded scalar columns and labels of a split."""
+    feature_map = json.loads(workspace.view.feature_map_path.read_text(encoding="utf-8"))
+    histories = history_features(workspace)
+    prepared = {sequence.name for sequence in workspace.prepared.spec.sequences}
+    view, columns = workspace.view, {}
+    for name in (n for entry in feature_map["features"] for n in entry if n not in histories):
+        if name in prepared:
+            tokens = view.sequence(name)
+            codes = np.concatenate([np.zeros(1, np.int32), tokens.codes])
+            window = (tokens.end[start:stop], tokens.length[start:stop], tokens.max_len)
+            columns[name] = padded_rows(codes, *window, view.padding(name))
+        else:
+            columns[name] = view.column(name)[start:stop]
+    for label in feature_map["labels"]:
+        columns[label] = view.column(label)[start:stop]
+    return columns
+
+
+def _materialised(source: Any, start: int, stop: int, max_len: int, dim: int) -> np.ndarray:
+    """(S, L * d) float32, batch by batch."""
+    result = np.zeros((stop - start, max_len, dim), dtype=np.float32)
+    for first in range(start, stop, ROWS_PER_BATCH):
+        rows = np.arange(first, min(first + ROWS_PER_BATCH, stop))
+        embedding = source.batch(rows).embedding.numpy()
+        result[rows - start, max_len - embedding.shape[1] :] = embedding
+    return result.reshape(stop - start, max_len * dim)
+
+
+def _arrow(values: np.ndarray) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

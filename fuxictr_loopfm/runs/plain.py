@@ -1,0 +1,108 @@
+"""FuxiCTR data sets without a prepared log: the ``bars`` protocol, without starting Ray.
+
+Files, vocabularies and training are FuxiCTR's own: shuffled epochs with early stopping on the
+validation file. There is no clock, so histories and distillation are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fuxictr.pytorch.dataloaders import RankDataLoader
+
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.data.columns import ColumnPlan
+from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
+from fuxictr_loopfm.data.plain import PlainPaths, build_plain
+from fuxictr_loopfm.data.tables import read_column
+from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.files.atomic import fingerprint, sha256_file
+from fuxictr_loopfm.host.model import count_parameters, new_model, read_feature_map
+from fuxictr_loopfm.host.trainer import evaluate
+from fuxictr_loopfm.records.record import RunRecord, utc_now
+from fuxictr_loopfm.runs.repeat import PLAIN, repeat_notes
+from fuxictr_loopfm.runs.reporting import Outcome, make_record
+
+FILES = ("train_data", "valid_data", "test_data")
+
+
+def _require_both_classes(params: Mapping[str, Any], encoded: PlainPaths) -> None:
+    """A file to validate or test on must have clicks and others, or the training was for nothing.
+
+    Raises:
+        DataError: it has not.
+    """
+    (label,) = ColumnPlan.from_params(params).labels[:1]
+    for name, path in (("valid_data", encoded.valid), ("test_data", encoded.test)):
+        values = np.unique(read_column([Path(str(path))], label["name"]))
+        if not np.array_equal(values, (0, 1)):
+            raise DataError(
+                f"{params[name]}: {label['name']}: expected labels 0 and 1, found "
+                f"{values[:5].tolist()}. Give {name} with both, of a longer time for example."
+            )
+
+
+def run_plain(
+    experiment: Experiment, *, command: str
+) -> tuple[RunRecord, dict[str, dict[str, float]]]:
+    """Train with early stopping on ``valid_data`` and test on ``test_data``.
+
+    Raises:
+        ConfigError: the expid asks for a history or distillation, or a file is not named.
+    """
+    keys, params = experiment.keys, experiment.params
+    if keys.columns or keys.kd != "none":
+        raise ConfigError(
+            f"{experiment.expid}: loopfm_history and loopfm_kd need a prepared data set: expected "
+            "loopfm_prepared, found null. Make one with data_prep/custom.py."
+        )
+    for name in FILES:
+        if not params.get(name):
+            raise ConfigError(
+                f"{experiment.expid}: {name}: expected a file, found null. Name one in the data "
+                "set's entry of dataset_config.yaml."
+            )
+    started = utc_now()
+    encoded = build_plain(params)
+    paths = {"train_data": encoded.train, "valid_data": encoded.valid, "test_data": encoded.test}
+    _require_both_classes(params, encoded)
+    folder = Path(params["data_root"]) / params["dataset_id"]
+    feature_map = read_feature_map(folder / "feature_map.json", params)
+    model = new_model(experiment, feature_map)
+    logging.info("Total number of parameters: %d.", count_parameters(model))
+    train, valid, test = RankDataLoader(
+        feature_map,
+        stage="both",
+        data_loader=LoopFMDataLoader,
+        **{**params, **paths},
+    )
+    clock = time.perf_counter()
+    model.fit(train, epochs=params["epochs"], validation_data=valid)
+    seconds = time.perf_counter() - clock
+    logging.info("****** Validation evaluation ******")
+    results = {"valid": evaluate(model, valid)[0]}
+    logging.info("******** Test evaluation ********")
+    results["test"] = evaluate(model, test)[0]
+    data = {name: sha256_file(params[name]) for name in FILES}
+    outcome = Outcome(model, results["test"], seconds, started, data=fingerprint(data))
+    origin = {name: {"file": Path(params[name]).name, "sha256": data[name]} for name in FILES}
+    shared = data["valid_data"] == data["test_data"]
+    record = make_record(
+        experiment,
+        outcome,
+        model_name=params["model"],
+        method="base",
+        dataset_id=params["dataset_id"],
+        protocol="bars",
+        split="validated on the test file, as BARS does"
+        if shared
+        else "early stopping on the validation file, then the test file",
+        command=command,
+        repeat=repeat_notes(experiment, model, kind=PLAIN, origin=origin),
+    )
+    return record, results

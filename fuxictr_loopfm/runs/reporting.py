@@ -1,0 +1,122 @@
+"""What a finished run leaves: a record with its identity, and FuxiCTR's result line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fuxictr.utils import print_to_list
+
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.zoo import find_model
+from fuxictr_loopfm.files.atomic import append_line, fingerprint
+from fuxictr_loopfm.host.distributed import world_size
+from fuxictr_loopfm.host.model import count_parameters
+from fuxictr_loopfm.records.record import RunRecord, code_identity, collect_environment
+
+NOT_IDENTITY = ("gpu", "verbose", "model_root", "data_root", "num_workers")
+NOT_IDENTITY_ENDINGS = ("_data", "_config", "_prepared", "_prepare", "_model_zoo", "_delivery")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What only the run itself knows; the rest of a record follows from the experiment.
+
+    Attributes:
+        model: the trained model.
+        metrics: AUC, gAUC, logloss and NE on the test split.
+        train_seconds: wall-clock time of training.
+        started: UTC time in ISO 8601.
+        data, teacher, store: fingerprints, "" where there is none.
+        bytes_per_event: stored bytes of one past event.
+    """
+
+    model: Any
+    metrics: dict[str, float]
+    train_seconds: float
+    started: str
+    data: str
+    teacher: str = ""
+    store: str = ""
+    bytes_per_event: float = 0.0
+
+
+def identity_config(experiment: Experiment) -> dict[str, Any]:
+    """The resolved configuration without what depends on where it runs."""
+    return {
+        name: value
+        for name, value in experiment.params.items()
+        if name not in NOT_IDENTITY and not name.endswith(NOT_IDENTITY_ENDINGS)
+    }
+
+
+def model_identity(experiment: Experiment) -> str:
+    """Identity of the package's code and the model's."""
+    return code_identity(find_model(experiment.params["model"], list(experiment.zoos)))
+
+
+def make_record(
+    experiment: Experiment,
+    outcome: Outcome,
+    *,
+    model_name: str,
+    method: str,
+    dataset_id: str,
+    protocol: str,
+    split: str,
+    command: str,
+    repeat: dict[str, Any],
+) -> RunRecord:
+    """The record of a finished run; arguments as in ``RunRecord``."""
+    config = identity_config(experiment)
+    return RunRecord(
+        expid=experiment.expid,
+        model=model_name,
+        method=method,
+        encoder=experiment.keys.encoder if experiment.keys.columns else "",
+        dataset_id=dataset_id,
+        protocol=protocol,
+        seed=experiment.params["seed"],
+        metrics=outcome.metrics,
+        params=count_parameters(outcome.model),
+        bytes_per_event=outcome.bytes_per_event,
+        train_seconds=outcome.train_seconds,
+        config=config,
+        fingerprints={
+            "data": outcome.data,
+            "code": model_identity(experiment),
+            "teacher": outcome.teacher,
+            "store": outcome.store,
+            "config": fingerprint(config),
+        },
+        environment=collect_environment(),
+        command=command,
+        started=outcome.started,
+        split=split,
+        world_size=world_size(),
+        repeat=repeat,
+    )
+
+
+def append_result_line(
+    path: Path,
+    expid: str,
+    dataset_id: str,
+    results: Mapping[str, Mapping[str, float]],
+    metrics: Sequence[str],
+) -> None:
+    """Append FuxiCTR's result line, in its own format."""
+
+    def shown(split: str) -> str:
+        values = results.get(split, {})
+        return print_to_list({name: values[name] for name in metrics if name in values})
+
+    line = " {},[command] python {},[exp_id] {},[dataset_id] {},[train] {},[val] {},[test] {}"
+    time = datetime.now().strftime("%Y%m%d-%H%M%S")
+    command = " ".join(sys.argv)
+    values = (time, command, expid, dataset_id, "N.A.", shown("valid"), shown("test"))
+    append_line(path, line.format(*values))

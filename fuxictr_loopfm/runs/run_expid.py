@@ -1,0 +1,104 @@
+"""The command behind every ``run_expid.py``: one expid, with whatever artifacts it lacks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fuxictr.utils import print_to_json, set_logger
+
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.exits import one_message
+from fuxictr_loopfm.host import distributed
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.records.record import write_record
+from fuxictr_loopfm.runs.plain import run_plain
+from fuxictr_loopfm.runs.reporting import append_result_line
+from fuxictr_loopfm.runs.teacher import run_teacher
+from fuxictr_loopfm.runs.vertical import run_vertical
+
+
+def run(config: str, expid: str, gpu: int, *, folder: Path, zoo: Path) -> None:
+    """Run ``expid``; append FuxiCTR's result line and write a JSON record beside it.
+
+    Under ``torchrun`` every process calls this; rank 0 alone logs and writes.
+
+    Args:
+        config: configuration folder, relative to the current folder.
+        folder: of the calling script; the result line and the record go there, as in FuxiCTR.
+        zoo: our ``model_zoo`` folder.
+    Raises:
+        LoopFMError: anything the user can mend.
+    """
+    # Configurations are written for model_zoo/<Model>; the script in model_zoo serves every model.
+    base_dir = folder if folder != zoo else zoo / "any"
+    is_chief = distributed.rank() == 0
+    experiment = Experiment.load(
+        config,
+        expid,
+        base_dir=base_dir,
+        zoo=zoo,
+        gpu=gpu,
+        overrides=None if is_chief else {"verbose": 0},
+    )
+    _require_one_process_unless_vertical(experiment)
+    if is_chief:
+        set_logger(experiment.params)
+    logging.info("Params: %s", print_to_json(experiment.params))
+    launcher = distributed.launcher()
+    command = f"{launcher} run_expid.py --config {config} --expid {expid} --gpu {gpu}"
+    values: Mapping[str, Mapping[str, float]]
+    if experiment.keys.prepared is None:
+        record, values = run_plain(experiment, command=command)
+    elif experiment.keys.view == "teacher":
+        record, values = run_teacher(experiment, command=command)
+    else:
+        workspace = Workspace(experiment, experiment.load_teacher())
+        record, values, _ = run_vertical(
+            experiment, workspace, model_name=experiment.params["model"], command=command
+        )
+    if not is_chief:
+        return
+    name = Path(config).resolve().name.removesuffix(".yaml")
+    write_record(folder / "records" / name, record)
+    metrics = list(experiment.params["metrics"])
+    dataset_id = experiment.params["dataset_id"]
+    append_result_line(folder / f"{name}.csv", expid, dataset_id, values, metrics)
+
+
+def _require_one_process_unless_vertical(experiment: Experiment) -> None:
+    if distributed.world_size() == 1:
+        return
+    if experiment.keys.prepared is None or experiment.keys.view == "teacher":
+        raise ConfigError(
+            f"torchrun: {experiment.expid}: expected a vertical model of a prepared data set, "
+            f"found loopfm_view={experiment.keys.view} and "
+            f"loopfm_prepared={experiment.keys.prepared}. Run it with python instead."
+        )
+
+
+def main(script: str, argv: Sequence[str] | None = None) -> None:
+    """Parse FuxiCTR's three options and run.
+
+    Args:
+        script: the path of the calling ``run_expid.py``; its folder is ``model_zoo/<Model>`` or
+            ``model_zoo`` and the current folder.
+    """
+    parser = argparse.ArgumentParser(
+        description="Train and test one expid; builds the teacher, its log, the event store and "
+        "the pointers where they are missing and reuses what exists.",
+        epilog="example: python run_expid.py --config ../../benchmark_configs/KuaiRandPure_s1/"
+        "DeepFM_KuaiRandPure_s1 --expid DeepFM_KuaiRandPure_s1_kd_loopfm --gpu -1",
+    )
+    parser.add_argument("--config", default="./config/", help="configuration folder")
+    parser.add_argument("--expid", default="DeepFM_test", help="experiment to run")
+    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
+    folder = Path(script).resolve().parent
+    zoo = folder if folder.name == "model_zoo" else folder.parent
+    with one_message():
+        options = parser.parse_args(argv)
+        with distributed.joined(options.gpu) as gpu:
+            run(options.config, options.expid, gpu, folder=folder, zoo=zoo)

@@ -1,0 +1,52 @@
+"""A teacher's expid run by itself: train or load it, and test it on the test period."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from fuxictr_loopfm.config.early_checks import require_usable
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.host.trainer import evaluate
+from fuxictr_loopfm.pipeline.teacher import TeacherRun
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.records.record import RunRecord, utc_now
+from fuxictr_loopfm.runs.repeat import TEACHER, origin_of, repeat_notes
+from fuxictr_loopfm.runs.reporting import Outcome, make_record
+
+
+def run_teacher(
+    experiment: Experiment, *, command: str
+) -> tuple[RunRecord, dict[str, dict[str, float]]]:
+    """Train (or load) the teacher and report its metrics on the test period."""
+    started, clock = utc_now(), time.perf_counter()
+    workspace = Workspace(experiment, None)
+    prepared = workspace.prepared
+    require_usable(prepared)
+    run = TeacherRun(experiment, experiment.keys, prepared, workspace.artifact_root).ready()
+    seconds = time.perf_counter() - clock
+    logging.info("******** Test evaluation ********")
+    values, _ = evaluate(run.model, run.batches_of_period(prepared.spec.periods.test[0]))
+    outcome = Outcome(
+        run.model,
+        values,
+        seconds,
+        started,
+        data=prepared.fingerprint,
+        teacher=run.teacher_fingerprint,
+    )
+    periods = prepared.spec.periods
+    record = make_record(
+        experiment,
+        outcome,
+        model_name=experiment.params["model"],
+        method="teacher",
+        dataset_id=prepared.spec.dataset_id,
+        protocol="stream",
+        split=f"trained on periods {list(periods.teacher_train)}, tested on {list(periods.test)}",
+        command=command,
+        repeat=repeat_notes(
+            experiment, run.model, kind=TEACHER, origin=origin_of(prepared, experiment)
+        ),
+    )
+    return record, {"test": values}

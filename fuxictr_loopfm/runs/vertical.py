@@ -1,0 +1,277 @@
+"""One run: the body of every ``run_expid.py`` and of every benchmark entry."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fuxictr.pytorch.dataloaders import RankDataLoader
+
+from fuxictr_loopfm.config.early_checks import require_usable
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
+from fuxictr_loopfm.distillation import DistillationSpec, Distiller
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.host import distributed, history_fields
+from fuxictr_loopfm.host.model import (
+    count_parameters,
+    feature_map_of,
+    new_model,
+)
+from fuxictr_loopfm.host.replica import train_on_all_ranks
+from fuxictr_loopfm.host.trainer import evaluate, train_epochs
+from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.records.record import RunRecord, utc_now
+from fuxictr_loopfm.runs.histories import Histories, bytes_per_event, history_features
+from fuxictr_loopfm.runs.repeat import (
+    VERTICAL,
+    log_fingerprint,
+    origin_of,
+    repeat_notes,
+)
+from fuxictr_loopfm.runs.reporting import (
+    Outcome,
+    identity_config,
+    make_record,
+    model_identity,
+)
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass
+class Run:
+    """A vertical model's run: what was asked, its artifacts, and afterwards the trained model."""
+
+    experiment: Experiment
+    workspace: Workspace
+    model: Any = None
+    train_seconds: float = 0.0
+
+    @property
+    def keys(self) -> LoopFMKeys:
+        """The ``loopfm_*`` keys."""
+        return self.experiment.keys
+
+
+def splits(run: Run) -> dict[str, tuple[str, tuple[int, int] | None]]:
+    """File and rows (None = all) of the train, valid and test splits.
+
+    ``loopfm_validation`` takes the last training period for early stopping, never the test.
+    """
+    chosen: dict[str, tuple[str, tuple[int, int] | None]] = {
+        "train": ("train", None),
+        "test": ("test", None),
+    }
+    if run.keys.validation:
+        start, stop = run.workspace.view.rows("train")
+        last = run.workspace.prepared.spec.periods.vertical_train[-1]
+        cut = run.workspace.prepared.rows_of((last,)).start
+        if cut <= start:
+            raise ConfigError(
+                f"{run.experiment.expid}: loopfm_validation: expected two training periods or "
+                "more, found one"
+            )
+        chosen["train"] = ("train", (0, cut - start))
+        chosen["valid"] = ("train", (cut - start, stop - start))
+    return chosen
+
+
+def loaders(run: Run, feature_map: Any, sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A loader per split, made through FuxiCTR's ``data_loader`` hook so that it logs its lines.
+
+    Args:
+        sources: the histories by feature, for each file that a split reads.
+    """
+    params, chosen, workspace = run.experiment.params, splits(run), run.workspace
+    logit = workspace.teacher_logit if run.keys.reads_loss else None
+    embedding = workspace.teacher_embedding if run.keys.needs_loss_embedding else None
+
+    def data_loader(feature_map: Any, path: str, *, split: str, **kwargs: Any) -> LoopFMDataLoader:
+        file, rows = chosen[split]
+        return LoopFMDataLoader(
+            feature_map,
+            path,
+            split=split,
+            batch_size=kwargs["batch_size"],
+            shuffle=kwargs["shuffle"],
+            seed=params["seed"],
+            loopfm_rows=rows,
+            loopfm_share=distributed.share(),
+            loopfm_histories=sources[file],
+            loopfm_teacher_logit=logit,
+            loopfm_teacher_embedding=embedding,
+        )
+
+    paths = {
+        f"{split}_data": str(run.workspace.view.folder / f"{file}.parquet")
+        for split, (file, _) in chosen.items()
+    }
+    made = RankDataLoader(
+        feature_map,
+        stage="both",
+        batch_size=params["batch_size"],
+        shuffle=params.get("shuffle", False),
+        data_loader=data_loader,
+        **paths,
+    )
+    return {name: gen for name, gen in zip(SPLITS, made, strict=True) if gen is not None}
+
+
+def train_vertical(run: Run) -> dict[str, Any]:
+    """Build, train and keep the vertical model; returns the loaders."""
+    keys, params = run.keys, run.experiment.params
+    with distributed.chief_first():
+        histories = Histories(run.workspace)
+        feature_map = feature_map_of(
+            run.experiment,
+            run.workspace.view,
+            histories.fields,
+            with_teacher_logit=keys.reads_loss,
+            with_teacher_embedding=keys.needs_loss_embedding,
+        )
+        files = {file for file, _ in splits(run).values()}
+        made = loaders(run, feature_map, {file: histories.sources(file) for file in files})
+    run.model = new_model(run.experiment, feature_map, histories.fields)
+    if distributed.world_size() > 1:
+        distributed.require_same(_inputs(run), run.model.device)
+        train_on_all_ranks(run.model, keys)
+    logging.info("Total number of parameters: %d.", count_parameters(run.model))
+    if keys.reads_loss:
+        Distiller(run.model, _distillation_spec(keys), next(iter(made["train"])))
+    started = time.perf_counter()
+    _fit(run, made, params)
+    run.train_seconds = time.perf_counter() - started
+    return made
+
+
+def _inputs(run: Run) -> dict[str, str]:
+    """Fingerprints of all that determines the training; by content where content is checked."""
+    experiment, workspace = run.experiment, run.workspace
+    found = {
+        "configuration": fingerprint(identity_config(experiment)),
+        "code": model_identity(experiment),
+        "prepared data": workspace.prepared.fingerprint,
+        "event store": _store_fingerprint(workspace),
+    }
+    if run.keys.needs_teacher:
+        found["teacher's log"] = log_fingerprint(workspace.extraction.manifest)
+    return found
+
+
+def _distillation_spec(keys: LoopFMKeys) -> DistillationSpec:
+    return DistillationSpec(
+        keys.kd,
+        keys.kd_weight,
+        keys.kd_label_scale,
+        keys.kd_gradient_scale,
+        keys.kd_trunk,
+        keys.hint,
+        keys.hint_weight,
+        keys.hint_temperature,
+    )
+
+
+def _fit(run: Run, made: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    model = run.model
+    if "valid" in made:
+        model.fit(made["train"], epochs=params.get("epochs", 1), validation_data=made["valid"])
+        history_fields.check_histories_learn(model, model.loopfm_histories)
+        return
+    pending = [model.loopfm_histories]
+
+    def check_once(_batch: Mapping[str, Any]) -> None:
+        if pending:
+            history_fields.check_histories_learn(model, pending.pop())
+
+    train_epochs(model, made["train"], epochs=params.get("epochs", 1), after_step=check_once)
+    model.save_weights(model.checkpoint)
+
+
+def run_vertical(
+    experiment: Experiment,
+    workspace: Workspace,
+    *,
+    model_name: str,
+    command: str,
+    method: str | None = None,
+) -> tuple[RunRecord, dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """Train and test a vertical model.
+
+    Args:
+        experiment: the expid.
+        workspace: its artifacts; may be shared by runs of equal data.
+        model_name: name in the leaderboard, for example ``DeepFM:small``.
+        command: the command line to repeat the run.
+        method: name of the method in tables; by default what the keys say.
+    Returns:
+        The record, metrics by split (``valid`` only with validation), test predictions.
+    """
+    require_usable(workspace.prepared)
+    run = Run(experiment, workspace)
+    started = utc_now()
+    made = train_vertical(run)
+    results: dict[str, dict[str, float]] = {}
+    if "valid" in made:
+        logging.info("****** Validation evaluation ******")
+        results["valid"], _ = evaluate(run.model, made["valid"])
+    logging.info("******** Test evaluation ********")
+    results["test"], predictions = evaluate(run.model, made["test"])
+    outcome = Outcome(
+        run.model,
+        results["test"],
+        run.train_seconds,
+        started,
+        data=workspace.prepared.fingerprint,
+        teacher=workspace.teacher_fingerprint if experiment.keys.needs_teacher else "",
+        store=_store_fingerprint(workspace),
+        bytes_per_event=bytes_per_event(workspace),
+    )
+    record = make_record(
+        experiment,
+        outcome,
+        model_name=model_name,
+        method=method or experiment.keys.method,
+        dataset_id=workspace.prepared.spec.dataset_id,
+        protocol="stream, early stopping" if experiment.keys.validation else "stream",
+        split=_split_text(workspace),
+        command=command,
+        repeat=_repeat_notes(run),
+    )
+    return record, results, predictions
+
+
+def _repeat_notes(run: Run) -> dict[str, Any]:
+    workspace, reads_teacher = run.workspace, run.keys.needs_teacher
+    return repeat_notes(
+        run.experiment,
+        run.model,
+        kind=VERTICAL,
+        origin=origin_of(workspace.prepared, run.experiment),
+        teacher=workspace.teacher if reads_teacher else None,
+        log=log_fingerprint(workspace.extraction.manifest) if reads_teacher else "",
+    )
+
+
+def _store_fingerprint(workspace: Workspace) -> str:
+    keys = history_features(workspace).values()
+    return "+".join(workspace.store_manifest(key).fingerprint for key in keys)
+
+
+def _split_text(workspace: Workspace) -> str:
+    periods = workspace.prepared.spec.periods
+    return (
+        f"teacher trained on periods {_span(periods.teacher_train)}, logged {_span(periods.log)}; "
+        f"vertical model trained on {_span(periods.vertical_train)} in time order, "
+        f"tested on {_span(periods.test)} ({workspace.prepared.spec.period_rule})"
+    )
+
+
+def _span(periods: tuple[int, ...]) -> str:
+    return str(periods[0]) if len(periods) == 1 else f"{periods[0]}-{periods[-1]}"

@@ -1,0 +1,1 @@
+"""Checking artifacts and deleting what must go."""

@@ -1,0 +1,242 @@
+"""What is checked of each kind of artifact by ``loopfm verify``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fuxictr_loopfm.data.artifact import file_problems, read_description
+from fuxictr_loopfm.errors import LoopFMError, StoreError
+from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.files.seals import SEAL
+from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE
+from fuxictr_loopfm.pipeline.teacher_files import read_teacher_manifest, teacher_problems
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import read_records
+from fuxictr_loopfm.spec import SequenceSpec
+from fuxictr_loopfm.store.extraction_log import ExtractionLog, part_problems
+from fuxictr_loopfm.store.h5 import open_h5, read_attributes
+from fuxictr_loopfm.store.part_record import PartRecord, record_path
+from fuxictr_loopfm.store.pointers import Pointers, file_problem
+from fuxictr_loopfm.store.schema import StoreManifest, provenance_problems
+from fuxictr_loopfm.store.shard import checksum_problems, open_shard, read_manifest
+from fuxictr_loopfm.structuring.verify import verify_store
+from fuxictr_loopfm.upkeep.kinds import RECORD, Found
+
+
+@dataclass
+class Report:
+    """What was checked, and what is wrong.
+
+    Attributes:
+        prepared: the data set that artifacts should be of; None if that was not asked.
+        every: artifacts of other data sets are wrong, too; else they are left out.
+        checked: lines for the user.
+        problems: a message each, naming the file and the place.
+    """
+
+    prepared: PreparedDataset | None = None
+    every: bool = True
+    checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def compare(self, path: Path, dataset_id: object, dataset_fingerprint: object) -> None:
+        """Note if an artifact is of another data set, or of another version of this one."""
+        if self.prepared is None or None in (dataset_id, dataset_fingerprint):
+            return
+        expected = self.prepared.spec.dataset_id
+        if dataset_id != expected:
+            if self.every:
+                self.problems.append(f"{path}: dataset_id: expected {expected}, found {dataset_id}")
+        elif dataset_fingerprint != self.prepared.fingerprint:
+            self.problems.append(
+                f"{path}: dataset_fingerprint: expected {self.prepared.fingerprint}, found "
+                f"{dataset_fingerprint}; it was made from other data"
+            )
+
+
+def _prepared(found: Found, report: Report) -> str:
+    prepared = PreparedDataset.load(found.path)
+    prepared.verify()
+    report.compare(found.path, prepared.spec.dataset_id, prepared.fingerprint)
+    return f"prepared data set of {prepared.spec.rows} events: checksums hold"
+
+
+def _view(found: Found, report: Report) -> str:
+    manifest = read_description(found.path)
+    report.problems += file_problems(found.path, manifest)
+    if report.prepared is not None and "parts" in manifest:
+        # A view has an id of its own; the data set's is told by its fingerprint alone.
+        wanted = report.prepared.fingerprint
+        if report.every and manifest["prepared_fingerprint"] != wanted:
+            report.problems.append(
+                f"{found.path}: prepared_fingerprint: expected {wanted}, found "
+                f"{manifest['prepared_fingerprint']}; it was made from other data"
+            )
+    return f"{manifest['view']} view in {len(manifest['files'])} files: checksums hold"
+
+
+def _teacher(found: Found, report: Report) -> str:
+    manifest = read_teacher_manifest(found.path)
+    report.problems += teacher_problems(found.path, manifest)
+    report.compare(found.path, manifest.get("dataset_id"), manifest.get("dataset_fingerprint"))
+    expected = fingerprint(manifest.get("identity"))
+    if manifest["teacher"] != expected:
+        report.problems.append(
+            f"{found.path}: teacher: expected {expected} of its identity, found "
+            f"{manifest['teacher']}"
+        )
+    _check_name(found.path, "teacher", manifest["compressor"], report)
+    if "files" not in manifest:
+        return "teacher of a release that kept no checksums; its weights were not checked"
+    return f"teacher {manifest.get('expid')}: checksums hold"
+
+
+def _extraction(found: Found, report: Report) -> str:
+    folder = found.path
+    manifest = ExtractionLog.read_manifest(folder)
+    report.problems += part_problems(folder, manifest)
+    records = {folder / f"{part.name}.h5": part for part in manifest.parts}
+    if manifest.calibration is not None:
+        path = folder / CALIBRATION_FILE
+        problem = manifest.calibration.problem(path)
+        report.problems += [problem] if problem else []
+        records[path] = manifest.calibration
+    for path, expected in records.items():
+        report.problems += _record_problems(path, expected)
+    if not report.problems:
+        ExtractionLog.open(folder)  # shapes, types and the order of events
+    identity = {"compressor": manifest.compressor_fingerprint, "periods": manifest.logged_periods}
+    _check_name(folder, "extraction", fingerprint(identity), report)
+    if report.prepared is not None:
+        # It names no data set; in a folder of artifacts, its place does.
+        name = report.prepared.spec.dataset_id if report.every else folder.parent.name
+        report.compare(folder, name, manifest.dataset_fingerprint)
+    rows = sum(part.rows for part in manifest.parts)
+    line = f"extraction log of {rows} events in {len(manifest.parts)} part(s): checksums hold"
+    return line if manifest.calibration else f"{line}; {CALIBRATION_FILE} has none"
+
+
+def _record_problems(path: Path, expected: PartRecord) -> list[str]:
+    """The record beside a file says the same as the manifest; older logs may lack it."""
+    if not record_path(path).is_file():
+        return []
+    try:
+        found = PartRecord.read(path)
+    except (OSError, ValueError) as error:
+        return [f"{record_path(path)}: no record of a part ({error})"]
+    if found != expected:
+        return [f"{record_path(path)}: expected what the manifest says of {path.name}, found other"]
+    return []
+
+
+def _store(found: Found, report: Report) -> str:
+    manifest = read_manifest(found.path)
+    report.problems += [f"{found.path}: {each}" for each in provenance_problems(manifest)]
+    report.problems += checksum_problems(found.path, manifest)
+    # A store's name says what it was made of, so no two of them are the same.
+    twins = [path for path, other in _stores_in(found.path.parent) if other == manifest]
+    if found.path.name.startswith("store-") and len(twins) > 1:
+        report.problems.append(
+            f"{found.path}: expected a store of its own, found the same in "
+            f"{', '.join(path.name for path in twins if path != found.path)}; one was copied over "
+            "the other. Delete them and run the experiments again"
+        )
+    line = (
+        f"{manifest.rows} events of {manifest.keys} keys in {len(manifest.shards)} shard(s): "
+        "checksums hold"
+    )
+    if report.problems:
+        return line
+    for index in range(len(manifest.shards)):
+        with open_shard(found.path, manifest, index):
+            pass  # its layout is what the manifest says
+    prepared = report.prepared
+    if prepared is None:
+        return f"{line}\nnot checked against the log; give --prepared"
+    if not report.every and manifest.dataset_id != prepared.spec.dataset_id:
+        return line
+    report.problems += verify_store(found.path, prepared)
+    return f"{line}\n{prepared.folder}: keys, times, labels and periods of every event agree"
+
+
+def _pointers(found: Found, report: Report) -> str:
+    path = found.path
+    problem = file_problem(path)
+    if problem:
+        raise StoreError(problem)
+    with open_h5(path) as file:
+        attributes = read_attributes(file, path, ("store", "spec"))
+    if record_path(path).is_file():
+        identity = fingerprint(PartRecord.read(path).meta)
+        if not path.stem.endswith(identity):
+            report.problems.append(
+                f"{path}: expected pointers {path.stem.rpartition('-')[2]} as its name says, found "
+                f"{identity}: they are of other samples"
+            )
+    store = _store_of(path, attributes["store"])
+    if store is None:
+        return f"pointers into store {attributes['store']}, which is not beside them"
+    try:
+        spec = SequenceSpec(**json.loads(attributes["spec"]))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path}: spec: expected a rule, found {attributes['spec']!r}") from error
+    return f"pointers of {len(Pointers.load(path, store=store, spec=spec))} samples: checksums hold"
+
+
+def _store_of(path: Path, wanted: str) -> StoreManifest | None:
+    """The manifest of the store beside the pointers' folder that they point into."""
+    stores = _stores_in(path.parent.parent)
+    return next((manifest for _, manifest in stores if manifest.fingerprint == wanted), None)
+
+
+def _stores_in(folder: Path) -> Iterator[tuple[Path, StoreManifest]]:
+    """Those that can be read."""
+    for path in sorted(folder.glob("store-*")):
+        with suppress(LoopFMError):
+            yield path, read_manifest(path)
+
+
+def _records(found: Found, report: Report) -> str:
+    count = unsealed = 0
+    for path in found.files:
+        try:
+            records = read_records([path])
+        except LoopFMError as error:
+            report.problems.append(str(error))
+            continue
+        count += len(records)
+        if RECORD.fullmatch(path.name):
+            unsealed += f'"{SEAL}"' not in path.read_text(encoding="utf-8")
+            if path.name != records[0].file_name:
+                report.problems.append(
+                    f"{path}: expected the record of {path.stem}, found that of "
+                    f"{records[0].file_name.removesuffix('.json')}"
+                )
+        else:
+            unsealed += len(records)
+    without = f", {unsealed} of them without a seal, which shows no change of a value"
+    return f"{count} run record(s) are readable{without if unsealed else ''}"
+
+
+def _check_name(folder: Path, kind: str, identity: object, report: Report) -> None:
+    """A folder's name says what is in it, unless the user has given it another."""
+    if folder.name.startswith(f"{kind}-") and folder.name != f"{kind}-{identity}":
+        report.problems.append(
+            f"{folder}: expected the {kind} that its name says, found {kind}-{identity}; it was "
+            "copied over. Delete it and run the experiment again"
+        )
+
+
+CHECKS: dict[str, Callable[[Found, Report], str]] = {
+    "prepared": _prepared,
+    "view": _view,
+    "teacher": _teacher,
+    "extraction": _extraction,
+    "store": _store,
+    "pointers": _pointers,
+    "records": _records,
+}

@@ -1,0 +1,124 @@
+"""What is refused before anything is built: devices, host params, columns, unusable events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fuxictr_loopfm.commands.options import at_least_one
+from fuxictr_loopfm.config.device import require_device
+from fuxictr_loopfm.config.early_checks import require_usable
+from fuxictr_loopfm.config.param_rules import problems_of_params
+from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.extraction.extractor import require_variation
+from fuxictr_loopfm.prepared.parts import Periods
+
+GOOD: dict[str, Any] = {
+    "model": "DeepFM",
+    "model_root": "checkpoints",
+    "data_root": "data",
+    "feature_cols": [{"name": "user"}],
+    "label_col": {"name": "click"},
+    "batch_size": 16,
+    "embedding_dim": 4,
+    "epochs": 1,
+    "seed": 0,
+    "optimizer": "adam",
+    "learning_rate": 1.0e-3,
+    "loss": "binary_crossentropy",
+    "metrics": ["AUC", "gAUC", "NDCG(k=3)"],
+}
+
+
+def test_params_that_fuxictr_takes_are_taken() -> None:
+    assert problems_of_params(GOOD) == []
+    assert problems_of_params({**GOOD, "optimizer": "SGD", "loss": "mse_loss"}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"seed": None}, "expected a key seed, found none"),
+        ({"seed": -1}, "seed: expected 0 to 4294967295, found -1"),
+        ({"seed": 2**32}, "seed: expected 0 to 4294967295"),
+        ({"batch_size": True}, "batch_size: expected a whole number, found True"),
+        ({"epochs": 0}, "epochs: expected 1 or more, found 0"),
+        ({"optimizer": "adan"}, "found 'adan' (did you mean 'adam'?)"),
+        ({"learning_rate": "1e-3"}, "write 1.0e-3"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a number above 0, found nan"),
+        ({"loss": "crossentropy"}, "loss: expected binary_crossentropy"),
+        ({"metrics": "AUC"}, "metrics: expected a list such as [AUC, logloss], found 'AUC'"),
+        ({"metrics": ["AUC", "loglos"]}, "found 'loglos' (did you mean 'logloss'?)"),
+    ],
+)
+def test_params_that_would_fail_late(changes: dict[str, Any], problem: str) -> None:
+    (found,) = problems_of_params({**GOOD, **changes})
+    assert problem in found
+
+
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_device(1)
+    require_device(-1)
+    for gpu in (2, -2):
+        with pytest.raises(ConfigError, match=f"--gpu {gpu}: expected -1 to 1, found 2 CUDA"):
+            require_device(gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="--gpu 0: expected -1, found no CUDA device; use"):
+        require_device(0)
+
+
+def events(**changes: Any) -> Any:
+    """Six events in three periods, as much of a prepared data set as is looked at."""
+    columns = {"timestamp": [1, 2, 3, 4, 5, 6], "period": [1, 1, 2, 2, 3, 3], "label": [0, 1] * 3}
+    arrays = {name: np.array(values) for name, values in {**columns, **changes}.items()}
+    period = arrays["period"]
+
+    def rows_of(numbers: tuple[int, ...]) -> slice:
+        left, right = np.searchsorted(period, [numbers[0], numbers[-1] + 1])
+        return slice(int(left), int(right))
+
+    spec = SimpleNamespace(label="click", periods=Periods.split(3, 1))
+    return SimpleNamespace(folder=Path("log"), spec=spec, rows_of=rows_of, **arrays)
+
+
+def test_events_that_a_model_can_learn_from() -> None:
+    require_usable(events())
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"timestamp": [1, 2, 3, 4, 6, 5]}, "in time order, found 5 after 6 in row 5"),
+        ({"label": [0, 1, 2, 1, 0, 1]}, "expected 0 or 1, found 2 in row 2 .1 such rows"),
+        ({"period": [1, 1, 1, 1, 3, 3]}, "period 2 of 3: expected at least one row, found none"),
+        ({"label": [0, 1, 0, 1, 0, 0]}, r"the test period \[3\], found 2 rows with label 0 only"),
+        ({"label": [0, 1, 1, 1, 0, 1]}, r"the training periods \[2\], found 2 rows with label 1"),
+    ],
+)
+def test_events_that_no_model_can_learn_from(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(DataError, match=problem) as refused:
+        require_usable(events(**changes))
+    assert "prepare it again" in str(refused.value)
+
+
+def test_a_constant_tap_is_refused() -> None:
+    embedding = np.zeros((3, 2), dtype=np.float32)
+    with pytest.raises(DataError, match="loopfm_taps=deep: .* the same in all 3"):
+        require_variation(embedding, "deep")
+    embedding[1, 1] = 1e-6
+    require_variation(embedding, "deep")
+    require_variation(embedding[:1], "deep")
+
+
+def test_workers_and_seeds_are_at_least_one() -> None:
+    assert at_least_one("3") == 3
+    for text in ("0", "-1", "two"):
+        with pytest.raises(Exception, match=f"expected 1 or more, found '{text}'"):
+            at_least_one(text)

@@ -1,0 +1,167 @@
+"""The ``loopfm_*`` keys: what is refused, what is coerced, and what a method is called."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from fuxictr_loopfm.config.key_rules import CHOICES, read_keys
+from fuxictr_loopfm.config.keys import LoopFMKeys, default_values
+from fuxictr_loopfm.config.names import split_names
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.evidence.benchmark.configs import METHODS
+from fuxictr_loopfm.spec import SequenceSpec
+
+
+def keys(**values: Any) -> LoopFMKeys:
+    given = {f"loopfm_{name}": value for name, value in values.items()}
+    return read_keys(given, "here: exp")
+
+
+def problems(**values: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        keys(**values)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("encodr", "encoder"), ("max_length", "max_len"), ("kd_labelscale", "kd_label_scale")],
+)
+def test_an_unknown_key_names_the_nearest(name: str, nearest: str) -> None:
+    expected = f"here: exp: unknown key loopfm_{name}; did you mean loopfm_{nearest}?"
+    assert problems(**{name: 1}) == [expected]
+
+
+def test_an_unknown_key_like_no_other_lists_all() -> None:
+    (text,) = problems(zzzzzzzzzzzz=1)
+    assert "known: [" in text and "'max_len'" in text
+
+
+def test_other_params_are_ignored() -> None:
+    params = {"model": "DeepFM", "loop": 1, 7: "x", "loopfm_dim": 16}
+    assert read_keys(params, "here") == LoopFMKeys(dim=16)
+
+
+def test_all_problems_come_at_once() -> None:
+    assert problems(codek="int8", dim="wide", backfill=1) == [
+        "here: exp: unknown key loopfm_codek; did you mean loopfm_codec?",
+        "here: exp: loopfm_dim: expected int, found 'wide'",
+        "here: exp: loopfm_backfill: expected bool, found 1",
+    ]
+    found = problems(codec="int3", max_len=0, kd_weight=-1, kd="head", teacher="t")
+    assert len(found) == 4
+    assert "loopfm_codec: expected one of ['f32'" in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("dim", 8.0, 8),
+        ("delay_seconds", 5, 5.0),
+        ("compressor_lr", "1e-3", 1e-3),
+        ("window_seconds", None, None),
+        ("validation", True, True),
+        ("event_filter", "label == 1", "label == 1"),
+    ],
+)
+def test_values_are_taken_as_yaml_gives_them(name: str, given: Any, expected: Any) -> None:
+    found = getattr(keys(**{name: given}), name)
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("dim", 8.5, "expected int, found 8.5"),
+        ("dim", True, "expected int, found True"),
+        ("dim", None, "expected int, found null"),
+        ("dim", [8, 16], r"expected int, found [8, 16]"),
+        ("delay_seconds", "soon", "expected a number, found 'soon'"),
+        ("taps", ["emb"], "expected str, found ['emb']"),
+        ("encoder", "gru", "expected one of ['mean', 'sum', 'din', "),
+        ("num_shards", 0, "expected at least 1, found 0"),
+        ("threads", -1, "expected at least 1, found -1"),
+        ("delay_seconds", -1, "expected 0 or more, found -1.0"),
+        ("history", "embeding", "expected columns among ['embedding', 'label'"),
+        ("encoder_dim", 30, "expected a multiple of loopfm_encoder_heads=4, found 30"),
+        ("dim", float("nan"), "expected int, found nan"),
+        ("kd_weight", float("nan"), "expected a finite number, found nan"),
+        ("window_seconds", float("inf"), "expected a finite number, found inf"),
+        ("window_seconds", 0, "expected more than loopfm_delay_seconds=0.0, found 0.0"),
+        ("encoder_dropout", 1, "expected less than 1, found 1.0"),
+        (
+            "matryoshka_dims",
+            "8+33",
+            "expected widths of 1 to loopfm_dim=32 joined by '+', found '33'",
+        ),
+        ("matryoshka_dims", "8+x", "found 'x'"),
+    ],
+)
+def test_wrong_values_are_refused(name: str, value: Any, message: str) -> None:
+    (text,) = problems(**{name: value, "teacher": "t"})
+    assert text.startswith(f"here: exp: loopfm_{name}: ") and message in text
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_benchmark_method_is_named_after_its_keys(method: str) -> None:
+    changes = {k.removeprefix("loopfm_"): v for k, v in METHODS[method].items()}
+    found = keys(teacher="t", **changes)
+    assert found.method == method
+    assert found.needs_teacher is ("KD" in method or "LoopFM" in method)
+
+
+def test_other_combinations_have_names_of_their_own() -> None:
+    named = {
+        keys(teacher="t", history=history, kd=kd).method
+        for history in (None, "embedding", "ids", "embedding+ids", "log_age", "embedding+label")
+        for kd in CHOICES["kd"]
+    }
+    assert len(named) == 6 * len(CHOICES["kd"])
+
+
+@pytest.mark.parametrize("values", [{"kd": "aux_head"}, {"history": "label+embedding"}])
+def test_what_reads_a_teacher_must_name_one(values: dict[str, Any]) -> None:
+    (text,) = problems(**values)
+    assert "loopfm_teacher: expected the expid of a foundation model" in text
+    keys(**values, teacher="t")
+
+
+@pytest.mark.parametrize("values", [{"kd": "aux_head"}, {"history": "label"}, {"hint": "crd"}])
+def test_a_teacher_receives_nothing(values: dict[str, Any]) -> None:
+    (text,) = problems(**values, view="teacher")
+    (name,) = values
+    assert f"loopfm_{name}: expected none for a teacher's expid" in text
+
+
+def test_a_prefix_must_lie_within_the_embedding() -> None:
+    keys(dim=32, prefix_dim=32)
+    assert "loopfm_prefix_dim: expected 1 to loopfm_dim=32, found 33" in problems(prefix_dim=33)[0]
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("s", 1), ("ms", 1000), ("us", 10**6)])
+def test_seconds_become_the_logs_unit(unit: str, scale: int) -> None:
+    found = keys(max_len=5, delay_seconds=1.5, window_seconds=60, label_delay_seconds=2)
+    expected = SequenceSpec(5, round(1.5 * scale), 60 * scale, 2 * scale)
+    assert found.sequence_spec(unit) == expected
+
+
+def test_a_filter_on_the_label_waits_for_the_label() -> None:
+    values = {"delay_seconds": 5, "label_delay_seconds": 60}
+    assert keys(**values, event_filter="label == 1").sequence_spec("s").delay == 60
+    assert keys(**values, event_filter="genre == x").sequence_spec("s").delay == 5
+    assert keys(**values).sequence_spec("s").delay == 5
+    assert keys(delay_seconds=90, event_filter="label > 0").sequence_spec("s").delay == 90
+
+
+def test_names_joined_by_plus() -> None:
+    assert split_names("emb + hidden_0+deep") == ("emb", "hidden_0", "deep")
+    assert split_names(None) == split_names("") == ()
+
+
+def test_defaults_are_a_valid_configuration_with_every_key() -> None:
+    values = default_values()
+    assert set(values) == {f"loopfm_{field.name}" for field in fields(LoopFMKeys)}
+    assert read_keys(values, "defaults") == LoopFMKeys()

@@ -1,0 +1,165 @@
+"""Generated configurations: what is written reads back as what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fuxictr_loopfm.config.folders import expids, load_params
+from fuxictr_loopfm.config.key_rules import read_keys
+from fuxictr_loopfm.config.keys import default_values
+from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.evidence.benchmark.configs import (
+    METHODS,
+    SIZES,
+    Location,
+    ModelName,
+    dataset_config,
+    folder_name,
+    method_slug,
+    model_block,
+    teacher_dataset_id,
+    write_teacher_config,
+    write_vertical_config,
+)
+from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
+
+ROOT = Path(__file__).parents[3]
+ZOOS = [ROOT / "tests" / "zoo", ROOT / "model_zoo"]
+WHERE = Location("../../data", "../../data/prepared/X_s1", None, None)
+SPEC = DatasetSpec(
+    dataset_id="X_s1",
+    label="click",
+    user="user",
+    item="item",
+    time_unit="s",
+    columns=(
+        Column("user"),
+        Column("age", dtype="int"),
+        Column("item"),
+        Column("price", "numeric", "float"),
+        Column("secret", views=("teacher",)),
+    ),
+    sequences=(SequenceColumn("item_his", "item", 7),),
+    item_columns=("item",),
+    periods=Periods.split(4, 2),
+    period_rule="days",
+    source="made up",
+)
+
+
+def keys() -> dict[str, Any]:
+    skipped = ("view", "prepare", "prepared", "raw_data", "model_zoo", "teacher", "teacher_config")
+    return {k: v for k, v in default_values().items() if k.removeprefix("loopfm_") not in skipped}
+
+
+def vertical(folder: Path, model: str = "DeepFM", spec: DatasetSpec = SPEC) -> Path:
+    name = ModelName(model)
+    write_vertical_config(folder, spec, WHERE, ZOOS, name, ("../teacher", "T"), keys())
+    return folder
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("method", METHODS)
+def test_each_expid_is_its_method(tmp_path: Path, size: str, method: str) -> None:
+    config = vertical(tmp_path)
+    prefix = "DeepFM_X_s1_small" if size else "DeepFM_X_s1"
+    params = load_params(config, f"{prefix}_{method_slug(method)}", tmp_path / "zoo" / "DeepFM")
+    found = read_keys(params, "written")
+    assert found.method == method
+    assert {name: params[name] for name in SIZES[size]} == SIZES[size]
+    assert params["epochs"] == 1 and params["shuffle"] is False
+    assert found.prepared == str(tmp_path / "data" / "prepared" / "X_s1")
+    assert found.teacher == "T" and found.teacher_config == str(tmp_path / "zoo" / "teacher")
+
+
+def test_merged_sections_equal_sections_written_out(tmp_path: Path) -> None:
+    long_id = "A-very-long-data-set-id-that-fills-most-of-a-line-of-yaml-by-itself-and-more_s1"
+    spec = DatasetSpec(**{**SPEC.__dict__, "dataset_id": long_id})
+    config = vertical(tmp_path, spec=spec)
+    text = (config / "model_config.yaml").read_text()
+    assert text.count("<<: *") == 2 * len(METHODS) - 1 and text.startswith("# DeepFM on A-very")
+    sections = yaml.safe_load(text)
+    shared = {**model_block("DeepFM", SIZES["small"], spec, "vertical", ZOOS)}
+    for method, changes in METHODS.items():
+        found = sections[f"DeepFM_{long_id}_small_{method_slug(method)}"]
+        expected = {**shared, **keys(), "loopfm_kd": "none", "loopfm_history": None, **changes}
+        expected |= {"dataset_id": long_id, "loopfm_teacher": "T"}
+        assert found == {**expected, "loopfm_teacher_config": "../teacher"}
+
+
+def test_expids_come_in_the_order_of_sizes_and_methods(tmp_path: Path) -> None:
+    slugs = [method_slug(method) for method in METHODS]
+    expected = [f"DeepFM_X_s1_{slug}" for slug in slugs]
+    assert expids(vertical(tmp_path)) == [*expected, *(f"DeepFM_X_s1_small_{s}" for s in slugs)]
+
+
+def test_every_key_that_a_tuner_may_sweep_is_listed(tmp_path: Path) -> None:
+    params = load_params(vertical(tmp_path), "DeepFM_X_s1_base", tmp_path)
+    for name in ("encoder", "max_len", "taps", "dim", "codec", "kd_weight", "delay_seconds"):
+        assert f"loopfm_{name}" in params
+
+
+def test_the_views_see_their_own_columns() -> None:
+    teacher = dataset_config(SPEC, "teacher", WHERE)
+    assert teacher["loopfm_view"] == "teacher" and teacher["label_col"]["name"] == "click"
+    named = {str(c["name"]): c for c in teacher["feature_cols"]}
+    assert list(named) == ["['user', 'item', 'secret']", "['age']", "['price']", "item_his"]
+    assert named["['age']"]["dtype"] == "int"
+    assert named["['price']"]["normalizer"] == "StandardScaler"
+    assert (named["item_his"]["share_embedding"], named["item_his"]["max_len"]) == ("item", 7)
+    vertical_view = dataset_config(SPEC, "vertical", WHERE)["feature_cols"]
+    names = [c["name"] for c in vertical_view]
+    assert names == [["user", "item"], ["age"], ["price"], "loopfm_history"]
+    assert vertical_view[-1]["type"] == "loopfm_sequence"
+
+
+def test_a_teacher_with_sequence_fields_gets_those_of_the_data_set(tmp_path: Path) -> None:
+    expid = write_teacher_config(tmp_path, SPEC, WHERE, ZOOS, "DINLike")
+    assert expid == "DINLike_X_teacher_s1"
+    params = load_params(tmp_path, expid, tmp_path)
+    assert params["din_target_field"] == ["item"] and params["din_sequence_field"] == ["item_his"]
+    assert params["dnn_hidden_units"] == [256, 128, 64] and params["attention_units"] == 8
+    assert params["feature_specs"] == [{"name": "item_his", "feature_encoder": None}]
+    assert params["shuffle"] is True and params["dataset_id"] == "X_teacher_s1"
+    assert params["verbose"] == 1 and params["optimizer"] == "adam"
+
+
+def test_a_model_with_sequence_fields_gets_none_where_the_view_has_none() -> None:
+    block = model_block("DINLike", SIZES[""], SPEC, "vertical", ZOOS)
+    assert block["din_target_field"] is None and block["din_sequence_field"] is None
+    assert block["feature_specs"] is None
+
+
+def test_our_own_teachers_are_filled_in_as_well() -> None:
+    for model in ("DMIN", "DIN"):
+        block = model_block(model, SIZES[""], SPEC, "teacher", ZOOS)
+        filled = {k: v for k, v in block.items() if k.endswith(("target_field", "sequence_field"))}
+        assert ["item"] in filled.values() and ["item_his"] in filled.values()
+
+
+def test_a_models_own_defaults_stay_unless_size_or_protocol_say_otherwise() -> None:
+    block = model_block("Flattened", SIZES["small"], SPEC, "vertical", ZOOS)
+    assert block["model"] == "Flattened" and block["num_crosses"] == 2
+    assert block["embedding_regularizer"] == 1.0e-6
+    assert block["hidden_units"] == [32, 16] and block["embedding_dim"] == 4
+    assert block["epochs"] == 1 and block["batch_size"] == 256 and block["seed"] == 2019
+    assert "dataset_id" not in block
+
+
+def test_names() -> None:
+    assert ModelName.parse("DeepFM:small") == ModelName("DeepFM", "small")
+    assert str(ModelName.parse("DeepFM:small")) == "DeepFM:small" and str(ModelName("A")) == "A"
+    assert ModelName("DeepFM", "small").prefix("X_s1") == "DeepFM_X_s1_small"
+    assert teacher_dataset_id("KuaiRandPure_s1") == "KuaiRandPure_teacher_s1"
+    assert folder_name("DeepFM", "X_s1") == "DeepFM_X_s1"
+    assert [method_slug(m) for m in ("base", "KD+LoopFM+label")] == ["base", "kd_loopfm_label"]
+
+
+@pytest.mark.parametrize("text", ["DeepFM:tiny", "DeepFM:small:x"])
+def test_an_unknown_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected a size among \['small'\] after the colon"):
+        ModelName.parse(text)

@@ -1,0 +1,189 @@
+"""Prepared data sets are made by a script once, and again only when something changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.pipeline.preparation import dev_id, prepare, raw_identity
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+
+DATASET = "Toy_s1"
+# Writes a log of eight rows, or fails in the manner of the real scripts; notes that it was run.
+SCRIPT = """
+import argparse, sys
+from pathlib import Path
+import pandas as pd
+from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, write_prepared
+
+DATASET_ID = "Toy_s1"
+parser = argparse.ArgumentParser()
+parser.add_argument("--out", type=Path)
+parser.add_argument("--data", type=Path)
+parser.add_argument("--drop-last-period", action="store_true")
+options = parser.parse_args()
+with open(Path(__file__).with_name("runs.txt"), "a") as runs:
+    runs.write(f"{options.drop_last_period}\\n")
+text = "1" if options.data is None else (options.data / "log.csv").read_text()
+if text == "bad":
+    print("read log.csv ...", file=sys.stderr)
+    print("error: log.csv: clk: expected 0 or 1, found 2.\\nMend it.", file=sys.stderr)
+    raise SystemExit(1)
+if text == "crash":
+    raise RuntimeError("a bug")
+count = 3 if options.drop_last_period else 4
+rows = range(2 * count)
+frame = pd.DataFrame({"timestamp": rows, "period": [row // 2 + 1 for row in rows],
+                      "clk": [0, 1] * count, "user": "a", "item": text})
+spec = DatasetSpec(
+    dataset_id="Toy_dev_s1" if options.drop_last_period else DATASET_ID, label="clk", user="user",
+    item="item", time_unit="ordinal", columns=(Column("user"), Column("item")),
+    periods=Periods.split(count, 1), period_rule="rows", source="made up",
+)
+write_prepared(options.out, spec, frame)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    for folder in ("model_zoo", "data_prep"):
+        (tmp_path / "checkout" / folder).mkdir(parents=True)
+    result = Checkout(tmp_path / "checkout")
+    (result.root / "data_prep" / "toy.py").write_text(SCRIPT, encoding="utf-8")
+    return result
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    (tmp_path / "raw").mkdir()
+    write(tmp_path / "raw", "x")
+    return tmp_path / "raw"
+
+
+def write(raw: Path, text: str) -> None:
+    (raw / "log.csv").write_text(text, encoding="utf-8")
+
+
+def runs(checkout: Checkout) -> list[str]:
+    path = checkout.root / "data_prep" / "runs.txt"
+    return path.read_text().split() if path.is_file() else []
+
+
+def left(checkout: Checkout) -> list[str]:
+    """What lies beside the prepared folders; locks are of no account."""
+    folder = checkout.data_root / "prepared"
+    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_the_script_runs_once_until_the_raw_files_change(checkout: Checkout, raw: Path) -> None:
+    prepared = prepare(checkout, DATASET, raw)
+    assert prepared.folder == checkout.data_root / "prepared" / DATASET
+    assert prepared.array("item").tolist() == ["x"] * 8
+    assert prepare(checkout, DATASET, raw).fingerprint == prepared.fingerprint
+    assert prepare(checkout, DATASET, None).fingerprint == prepared.fingerprint
+    assert runs(checkout) == ["False"]
+    write(raw, "other")
+    assert prepare(checkout, DATASET, raw).array("item").tolist() == ["other"] * 8
+    assert runs(checkout) == ["False"] * 2
+    path = checkout.root / "data_prep" / "toy.py"
+    path.write_text(SCRIPT + "# changed\n")
+    prepare(checkout, DATASET, raw)
+    assert runs(checkout) == ["False"] * 3
+
+
+def test_files_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("")
+    for folder in ("a", "b"):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        write(tmp_path / "raw" / folder, "x")
+    before = raw_identity(tmp_path / "raw", script, [])
+    write(tmp_path / "raw" / "a", "changed")
+    assert raw_identity(tmp_path / "raw", script, []) != before
+
+
+def test_a_single_raw_file_counts_by_size_and_time(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("")
+    write(tmp_path, "x")
+    before = raw_identity(tmp_path / "log.csv", script, [])
+    os.utime(tmp_path / "log.csv", ns=(1, 1))
+    assert raw_identity(tmp_path / "log.csv", script, []) != before
+    assert raw_identity(None, script, ["--x"]) != raw_identity(None, script, [])
+
+
+def test_the_dev_set_lies_beside_the_whole_one(checkout: Checkout, raw: Path) -> None:
+    whole = prepare(checkout, DATASET, raw)
+    dev = prepare(checkout, DATASET, raw, drop_last_period=True)
+    assert (whole.spec.rows, dev.spec.rows) == (8, 6)
+    assert dev.folder.name == dev.spec.dataset_id == dev_id(DATASET) == "Toy_dev_s1"
+    assert prepare(checkout, DATASET, raw).spec.rows == 8
+    assert runs(checkout) == ["False", "True"]
+
+
+def test_a_script_may_need_no_raw_files(checkout: Checkout) -> None:
+    assert prepare(checkout, DATASET, None).array("item").tolist() == ["1"] * 8
+    prepare(checkout, DATASET, None)
+    assert runs(checkout) == ["False"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bad", r"^log\.csv: clk: expected 0 or 1, found 2\.\nMend it\.$"),
+        ("crash", r"^toy\.py: stopped; what it wrote stands above$"),
+    ],
+)
+def test_a_failing_script_is_one_error_and_leaves_nothing(
+    checkout: Checkout, raw: Path, text: str, message: str
+) -> None:
+    write(raw, text)
+    with pytest.raises(DataError, match=f"(?s){message}"):
+        prepare(checkout, DATASET, raw)
+    assert left(checkout) == []
+    write(raw, "mended")
+    assert prepare(checkout, DATASET, raw).array("item").tolist() == ["mended"] * 8
+    write(raw, text)
+    with pytest.raises(DataError):
+        prepare(checkout, DATASET, raw)
+    assert f"{DATASET}.raw.json" not in left(checkout)
+
+
+def test_the_former_data_set_stays_until_the_new_one_is_whole(
+    checkout: Checkout, raw: Path
+) -> None:
+    former = prepare(checkout, DATASET, raw)
+    write(raw, "crash")
+    with pytest.raises(DataError):
+        prepare(checkout, DATASET, raw)
+    assert PreparedDataset.load(former.folder).array("item").tolist() == ["x"] * 8
+    write(raw, "x")
+    prepare(checkout, DATASET, raw)
+    assert len(runs(checkout)) == 3, "it is not taken for what the failed one was to be made of"
+
+
+def test_a_folder_that_is_prepared_already_is_used_where_it_lies(
+    checkout: Checkout, raw: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(prepare(checkout, DATASET, raw).folder, tmp_path / "mine")
+    assert prepare(checkout, DATASET, tmp_path / "mine").folder == tmp_path / "mine"
+    with pytest.raises(DataError, match=r"dataset_id: expected Other_s1 \(DATASET\), found Toy_s1"):
+        prepare(checkout, "Other_s1", tmp_path / "mine")
+    with pytest.raises(DataError, match="--drop-last-period"):
+        prepare(checkout, DATASET, tmp_path / "mine", drop_last_period=True)
+
+
+def test_unknown_data_sets_and_missing_folders_are_named(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"DATASET=Tyo_s1: .*did you mean Toy_s1\? .*custom\.py"):
+        prepare(checkout, "Tyo_s1", None)
+    with pytest.raises(DataError, match=r"DATA=.*nowhere: expected a folder .* found none"):
+        prepare(checkout, DATASET, tmp_path / "nowhere")
+    assert runs(checkout) == []
