@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fuxictr_loopfm.commands.cli import COMMANDS, build_parser
+from fuxictr_loopfm.commands.cli import build_parser
+from fuxictr_loopfm.commands.registry import COMMANDS
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.evidence.publish.publish import committed, datasets, filled_document, rendered
 from fuxictr_loopfm.records.record import read_records

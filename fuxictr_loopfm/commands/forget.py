@@ -1,4 +1,4 @@
-"""The options and the body of ``loopfm forget``."""
+"""``loopfm forget``: users out of a prepared data set and of all that was made from it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 from fuxictr_loopfm.errors import ConfigError
 
+SUMMARY = "Delete users from a prepared data set and all its artifacts, or outdated artifacts."
+EXAMPLE = "loopfm forget --prepared data/prepared/KuaiRandPure_s1 --artifacts data --user 17"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What ``loopfm forget`` can be given."""
+    """Whom to forget, where, and how thoroughly."""
     parser.add_argument("--prepared", type=Path, required=True, help="the prepared data set")
     parser.add_argument(
         "--artifacts",

@@ -1,4 +1,4 @@
-"""The options and the body of ``loopfm publish``."""
+"""``loopfm publish``: finished runs into ``benchmark_configs``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 from fuxictr_loopfm.errors import LoopFMError
 
+SUMMARY = "Put finished runs into benchmark_configs: records, entries, leaderboard, tables."
+EXAMPLE = "loopfm publish runs/KuaiRandPure_s1 runs/paper/KuaiRandPure_s1 --fill README.md"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What ``loopfm publish`` can be given."""
+    """Which results to publish, and which documents show them."""
     parser.add_argument(
         "results",
         type=Path,

@@ -1,4 +1,4 @@
-"""The options and the body of ``loopfm rerun``."""
+"""``loopfm rerun``: a run again from its record alone, compared to the last bit."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fuxictr_loopfm.commands.options import add_gpu, add_zoo
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
 
 if TYPE_CHECKING:
     from fuxictr_loopfm.records.record import RunRecord
     from fuxictr_loopfm.runs.rerun import Compared
 
+SUMMARY = "Run a record again, from the record alone, and compare to the last bit."
+EXAMPLE = "loopfm rerun runs/MovieLens100K_s1/records/DeepFM_MovieLens100K_s1_kd-seed2019.json"
 _SHOWN = 10
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What ``loopfm rerun`` can be given."""
+    """Which record, and what to run it with."""
     parser.add_argument("record", type=Path, help="record (.json), or records (.jsonl, folder)")
     parser.add_argument("--expid", help="of several records, that of this experiment")
     parser.add_argument("--seed", type=int, help="of several records, that of this seed")
@@ -28,8 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="reuse nothing: teacher, log and store are made anew"
     )
-    parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
-    parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
+    add_zoo(parser)
+    add_gpu(parser)
     parser.add_argument("--out", type=Path, help="also write the new record there")
 
 
@@ -45,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
 
     record = chosen(read_records([options.record]), options)
     places = Places(
-        Checkout.find(),
+        Checkout.find_if_any() or Checkout(Path.cwd()),
         options.data,
         options.data_root,
         options.zoo,

@@ -1,4 +1,7 @@
-"""Where a checkout keeps its parts, and which preparation script makes which data set."""
+"""Where a checkout keeps its parts, and which preparation script makes which data set.
+
+Benchmarks, the paper's tables and the public logs need one; a project of the user's own does not.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from fuxictr_loopfm.errors import ConfigError
 
+ZOO = "model_zoo"
 _DATASET_ID = re.compile(r"^DATASET_ID\s*=\s*[\"']([^\"']+)[\"']", flags=re.MULTILINE)
 
 
@@ -23,20 +27,29 @@ class Checkout:
         """The checkout the package runs from, else the current folder.
 
         Raises:
-            ConfigError: neither has a ``model_zoo``.
+            ConfigError: neither has ``model_zoo`` and ``data_prep``. An installed FuxiCTR puts a
+                ``model_zoo`` beside the package, so that alone proves nothing.
         """
         for root in (Path(__file__).resolve().parents[2], Path.cwd()):
-            if (root / "model_zoo").is_dir() and (root / "data_prep").is_dir():
+            if (root / ZOO).is_dir() and (root / "data_prep").is_dir():
                 return cls(root)
         raise ConfigError(
             "expected to run inside a fuxictr_loopfm checkout with model_zoo/ and data_prep/, "
             f"found neither beside the package nor in {Path.cwd()}"
         )
 
+    @classmethod
+    def find_if_any(cls) -> Checkout | None:
+        """The same, or None for an installed package that runs without a checkout."""
+        try:
+            return cls.find()
+        except ConfigError:
+            return None
+
     @property
     def zoo(self) -> Path:
         """Our models."""
-        return self.root / "model_zoo"
+        return self.root / ZOO
 
     @property
     def data_root(self) -> Path:

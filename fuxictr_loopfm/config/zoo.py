@@ -17,18 +17,40 @@ from fuxictr_loopfm.errors import ConfigError
 
 
 def _source_folder(zoo: Path, model: str) -> Path | None:
-    """``<Model>/src``, or ``<Model>/<Model>_torch/src`` where both frameworks are present."""
+    """Where a zoo has ``model``: a folder of its own, or the one ``src`` of a project.
+
+    That is ``<Model>/src``, ``<Model>/<Model>_torch/src`` where both frameworks are present, or
+    ``src`` if its package has a class of that name.
+    """
     for folder in (zoo / model / "src", zoo / model / f"{model}_torch" / "src"):
         if (folder / "__init__.py").is_file():
             return folder
-    return None
+    return zoo / "src" if model in _models_of_project(zoo) else None
+
+
+def _models_of_project(folder: Path) -> list[str]:
+    """Names of the classes of a project's ``src``; none where there is no such package."""
+    source = folder / "src"
+    if not (source / "__init__.py").is_file():
+        return []
+    members = vars(_import_package(source))
+    return [name for name, value in members.items() if isinstance(value, type)]
+
+
+def _known_models(zoo: Path) -> list[str]:
+    folders = [path.name for path in zoo.iterdir() if _source_folder(zoo, path.name)]
+    return [*folders, *_models_of_project(zoo)]
 
 
 def find_model(model: str, zoos: list[Path]) -> Path:
     """Source folder of ``model`` in the first zoo that has it.
 
+    Args:
+        model: name of its class.
+        zoos: folders of models, or projects with a ``src`` of their own.
+
     Raises:
-        ConfigError: no zoo has it; the nearest name is given.
+        ConfigError: no zoo has it, and the nearest name is given; or importing a ``src`` failed.
     """
     if not str(model).isidentifier() or len(model) > 100:
         raise ConfigError(f"model: expected the name of a class, found {model!r}")
@@ -41,7 +63,7 @@ def find_model(model: str, zoos: list[Path]) -> Path:
         folder = _source_folder(zoo, model)
         if folder is not None:
             return folder
-    known = sorted({p.name for z in zoos for p in z.iterdir() if _source_folder(z, p.name)})
+    known = sorted({name for zoo in zoos for name in _known_models(zoo)})
     near = difflib.get_close_matches(model, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"found {known}"
     raise ConfigError(

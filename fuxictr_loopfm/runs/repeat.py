@@ -3,7 +3,7 @@
 entry    meaning
 kind     "vertical", "teacher" or "plain": which of the three runs it was
 device   "cpu" or "cuda"; sums on a GPU are in no fixed order
-zoo      "own" if the model came from the checkout's model_zoo, else "given"
+zoo      "own" if the model is one of the checkout's model_zoo, else "given"
 tuples   places of lists in the configuration that were tuples, which JSON has not
 teacher  expid, configuration, zoo and tuples of the teacher; null if the run read none
 origin   where the data came from: the log's source and script, or files and their SHA-256
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.files.atomic import fingerprint
@@ -118,7 +119,9 @@ def with_tuples(
 
 
 def _zoo_of(experiment: Experiment) -> str:
-    """Whether the model is ours, which every checkout has, or of a folder the user named."""
-    own = experiment.zoos[0 if experiment.keys.model_zoo is None else 1]
-    folder = find_model(experiment.params["model"], list(experiment.zoos))
-    return OWN if folder.is_relative_to(own) else GIVEN
+    """Whether the model is ours, which every checkout has, or of a folder of the user's."""
+    model, checkout = experiment.params["model"], Checkout.find_if_any()
+    folder = find_model(model, list(experiment.zoos))
+    if checkout is None:
+        return GIVEN
+    return OWN if folder.resolve().is_relative_to((checkout.zoo / model).resolve()) else GIVEN

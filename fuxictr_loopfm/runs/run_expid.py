@@ -10,6 +10,7 @@ from pathlib import Path
 from fuxictr.utils import print_to_json, set_logger
 
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.project import Project
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.exits import one_message
 from fuxictr_loopfm.host import distributed
@@ -21,26 +22,29 @@ from fuxictr_loopfm.runs.teacher import run_teacher
 from fuxictr_loopfm.runs.vertical import run_vertical
 
 
-def run(config: str, expid: str, gpu: int, *, folder: Path, zoo: Path) -> None:
+def run(script: Path | str, config: str, expid: str, gpu: int) -> None:
     """Run ``expid``; append FuxiCTR's result line and write a JSON record beside it.
 
     Under ``torchrun`` every process calls this; rank 0 alone logs and writes.
 
     Args:
+        script: the calling ``run_expid.py``. Models are found beside it, see ``Project``; result
+            line and record go into its folder, as in FuxiCTR.
         config: configuration folder, relative to the current folder.
-        folder: of the calling script; the result line and the record go there, as in FuxiCTR.
-        zoo: our ``model_zoo`` folder.
+        expid: the experiment.
+        gpu: GPU index, -1 for the CPU.
+
     Raises:
         LoopFMError: anything the user can mend.
     """
-    # Configurations are written for model_zoo/<Model>; the script in model_zoo serves every model.
-    base_dir = folder if folder != zoo else zoo / "any"
+    script = Path(script).resolve()
+    project = Project.of_script(script)
     is_chief = distributed.rank() == 0
     experiment = Experiment.load(
         config,
         expid,
-        base_dir=base_dir,
-        zoo=zoo,
+        base_dir=project.base_dir,
+        zoo=project.zoo,
         gpu=gpu,
         overrides=None if is_chief else {"verbose": 0},
     )
@@ -49,7 +53,7 @@ def run(config: str, expid: str, gpu: int, *, folder: Path, zoo: Path) -> None:
         set_logger(experiment.params)
     logging.info("Params: %s", print_to_json(experiment.params))
     launcher = distributed.launcher()
-    command = f"{launcher} run_expid.py --config {config} --expid {expid} --gpu {gpu}"
+    command = f"{launcher} {script.name} --config {config} --expid {expid} --gpu {gpu}"
     values: Mapping[str, Mapping[str, float]]
     if experiment.keys.prepared is None:
         record, values = run_plain(experiment, command=command)
@@ -63,10 +67,10 @@ def run(config: str, expid: str, gpu: int, *, folder: Path, zoo: Path) -> None:
     if not is_chief:
         return
     name = Path(config).resolve().name.removesuffix(".yaml")
-    write_record(folder / "records" / name, record)
+    write_record(script.parent / "records" / name, record)
     metrics = list(experiment.params["metrics"])
     dataset_id = experiment.params["dataset_id"]
-    append_result_line(folder / f"{name}.csv", expid, dataset_id, values, metrics)
+    append_result_line(script.parent / f"{name}.csv", expid, dataset_id, values, metrics)
 
 
 def _require_one_process_unless_vertical(experiment: Experiment) -> None:
@@ -84,8 +88,11 @@ def main(script: str, argv: Sequence[str] | None = None) -> None:
     """Parse FuxiCTR's three options and run.
 
     Args:
-        script: the path of the calling ``run_expid.py``; its folder is ``model_zoo/<Model>`` or
-            ``model_zoo`` and the current folder.
+        script: the path of the calling ``run_expid.py``, its ``__file__``.
+        argv: the words after the script's name; None takes those of this process.
+
+    Raises:
+        SystemExit: it did not work; one message was printed, see ``exits``.
     """
     parser = argparse.ArgumentParser(
         description="Train and test one expid; builds the teacher, its log, the event store and "
@@ -96,9 +103,7 @@ def main(script: str, argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="./config/", help="configuration folder")
     parser.add_argument("--expid", default="DeepFM_test", help="experiment to run")
     parser.add_argument("--gpu", type=int, default=-1, help="GPU index, -1 for the CPU")
-    folder = Path(script).resolve().parent
-    zoo = folder if folder.name == "model_zoo" else folder.parent
     with one_message():
         options = parser.parse_args(argv)
         with distributed.joined(options.gpu) as gpu:
-            run(options.config, options.expid, gpu, folder=folder, zoo=zoo)
+            run(script, options.config, options.expid, gpu)

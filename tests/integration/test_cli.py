@@ -18,8 +18,10 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 from planted import DEEPFM_ZOO
 
-from fuxictr_loopfm.commands.cli import COMMANDS, build_parser, main
+from fuxictr_loopfm.commands.cli import build_parser, main
+from fuxictr_loopfm.commands.registry import COMMANDS, ENTRY_POINTS, load_commands
 from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.layers.batch import HistoryBatch
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.runs.export import export_histories
@@ -49,9 +51,72 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_is_one_that_the_parser_takes(command: str) -> None:
-    example = COMMANDS[command][1].split()
+    example = load_commands()[command].EXAMPLE.split()
     assert example[:2] == ["loopfm", command]
     build_parser().parse_args(example[1:])
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, fuxictr_loopfm; from fuxictr_loopfm.commands.cli import build_parser\n"
+        "build_parser()\n"
+        "print(sorted({'torch', 'fuxictr', 'pandas', 'numpy', 'ray'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+GREET = """
+from fuxictr_loopfm.errors import ConfigError
+SUMMARY, EXAMPLE = "Greet.", "loopfm greet world"
+def add_options(parser): parser.add_argument("whom")
+def run(options):
+    if options.whom == "nobody": raise ConfigError("whom: expected somebody, found nobody")
+    print("hello", options.whom)
+"""
+
+
+def install_command(site: Path, name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``pip install`` leaves of a package with one module and one entry point."""
+    module = f"toy_{site.name}"
+    (site / f"{module}-1.dist-info").mkdir(parents=True)
+    (site / f"{module}.py").write_text(source)
+    metadata = site / f"{module}-1.dist-info"
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\n{name} = {module}\n")
+    monkeypatch.syspath_prepend(site)
+
+
+def test_an_installed_package_adds_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_command(tmp_path / "greets", "greet", GREET, monkeypatch)
+    main(["greet", "world"])
+    assert shown(capsys) == "hello world\n"
+    with pytest.raises(SystemExit) as stopped:
+        main(["greet", "nobody"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "error: whom: expected somebody, found nobody\n"
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert re.search(r"greet +Greet\.", shown(capsys))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "problem"),
+    [
+        ("verify", GREET, "expected a new name, found that of another command"),
+        ("greet", "import no_such_module", "importing it failed: ModuleNotFoundError"),
+        ("greet", "SUMMARY = EXAMPLE = ''", "found none of the name add_options and run"),
+    ],
+)
+def test_a_command_that_does_not_fit_is_named(
+    name: str, source: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / f"site_{len(problem)}"
+    install_command(site, name, source, monkeypatch)
+    with pytest.raises(ConfigError, match=f"entry point {name} = toy_{site.name} .*{problem}"):
+        build_parser()
 
 
 def test_the_stages_by_themselves(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -221,7 +221,7 @@ def test_ddp_refuses_what_it_cannot_divide(loop: Any, monkeypatch: pytest.Monkey
         train_on_all_ranks(BaseModel.__new__(BaseModel), loop.load("kd", loopfm_hint="crd")[0].keys)
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(ConfigError, match="teacher: expected a vertical model"):
-        run_expid.run(str(loop.config), TEACHER, -1, folder=loop.root, zoo=loop.root)
+        run_expid.run(loop.root / "run_expid.py", str(loop.config), TEACHER, -1)
 
 
 if __name__ == "__main__":

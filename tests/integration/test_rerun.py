@@ -103,7 +103,7 @@ def test_a_changed_metric_is_found(
 def test_a_teachers_run_repeats(
     own_loop: Loop, tmp_path: Path, zoo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_expid(str(own_loop.config), TEACHER, -1, folder=zoo, zoo=zoo)
+    run_expid(zoo / "run_expid.py", str(own_loop.config), TEACHER, -1)
     (path,) = (zoo / "records").rglob("*.json")
     shutil.rmtree(own_loop.config)
     for options in ([], ["--fresh"]):
@@ -184,7 +184,7 @@ def test_a_run_without_a_prepared_log_repeats(
     model["model_root"] = str(tmp_path / "checkpoints")
     for name, value in (("model", {"plain": model}), ("dataset", {"Plain_x1": data})):
         (config / f"{name}_config.yaml").write_text(yaml.safe_dump(value))
-    run_expid(str(config), "plain", -1, folder=zoo, zoo=zoo)
+    run_expid(zoo / "run_expid.py", str(config), "plain", -1)
     (path,) = (zoo / "records").rglob("*.json")
     shutil.rmtree(config)
     main(["rerun", str(path), "--data", str(tmp_path), "--data-root", str(tmp_path / "again")])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fuxictr_loopfm.commands.cli import COMMANDS
+from fuxictr_loopfm.commands.registry import COMMANDS
 from tests.torture import bad_input
 from tests.torture.bad_input_cases import DONE, Case, complaints, load_cases
 from tests.torture.section import Profile

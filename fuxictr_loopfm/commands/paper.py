@@ -1,0 +1,54 @@
+"""``loopfm paper``: a table of the LoopFM paper, ours beside theirs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_seeds, add_zoo
+
+SUMMARY = "Run a table of the LoopFM paper and print ours beside the paper's."
+EXAMPLE = "loopfm paper --table 2 --dataset MovieLens100K_s1 --seeds 3"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """A table, a data set, and where the results go."""
+    parser.add_argument(
+        "--table", type=int, required=True, help="number of the paper's table, 1-11"
+    )
+    add_dataset(parser)
+    parser.add_argument("--models", nargs="+", help="other vertical models than the table's")
+    add_seeds(parser)
+    parser.add_argument("--out", type=Path, help="output folder (default runs/paper/<dataset>)")
+    add_zoo(parser)
+    add_gpu(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run what the table lists, write and print it."""
+    from fuxictr_loopfm.config.checkout import Checkout
+    from fuxictr_loopfm.config.device import require_device
+    from fuxictr_loopfm.evidence.benchmark.benchmark import log_to_file
+    from fuxictr_loopfm.evidence.paper.render import write_table
+    from fuxictr_loopfm.evidence.paper.run import run_table
+    from fuxictr_loopfm.evidence.paper.table import load_table
+    from fuxictr_loopfm.pipeline.preparation import prepare
+
+    # Checked before the data are prepared, which may take long.
+    require_device(options.gpu)
+    checkout = Checkout.find()
+    table = load_table(checkout.root / "benchmark_configs" / "paper", options.table)
+    out = options.out or Path("runs") / "paper" / options.dataset
+    log_to_file(out / "paper.log")
+    prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
+    records = run_table(
+        checkout,
+        prepared,
+        table,
+        options.seeds,
+        out,
+        options.gpu,
+        models=options.models,
+        zoo=options.zoo,
+    )
+    print(write_table(table, records, out))
