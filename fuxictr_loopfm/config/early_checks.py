@@ -6,13 +6,12 @@ the configuration, the description of the prepared data set, and three columns o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.config.zoo import find_model
-from fuxictr_loopfm.data.columns import HISTORY_TYPE
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.prepared.parts import INDEX_COLUMNS, did_you_mean
 from fuxictr_loopfm.structuring.event_filter import parse_filter
@@ -117,10 +116,10 @@ def _key_problems(experiment: Experiment, spec: DatasetSpec) -> list[str]:
             f"{did_you_mean(keys.key, known)}; it has {known}"
         )
     problems += [
-        f"feature_cols: {column['name']}: key: expected a column of {spec.dataset_id}, found "
-        f"{column['key']!r}{did_you_mean(column['key'], known)}; it has {known}"
-        for column in experiment.params["feature_cols"]
-        if column.get("type") == HISTORY_TYPE and column.get("key") not in (None, *known)
+        f"feature_cols: {name}: key: expected a column of {spec.dataset_id}, found {entity!r}"
+        f"{did_you_mean(entity, known)}; it has {known}"
+        for name, entity in experiment.columns.history_entities(spec.user).items()
+        if entity not in known
     ]
     if keys.event_filter is not None:
         try:
@@ -138,7 +137,7 @@ def _key_problems(experiment: Experiment, spec: DatasetSpec) -> list[str]:
 
 def _columns(experiment: Experiment) -> list[str]:
     """Query and id columns, against the experiment's own features."""
-    keys, types = experiment.keys, feature_types(experiment.params)
+    keys, types = experiment.keys, experiment.columns.types
     named = {}
     if keys.columns and keys.encoder not in POOLING:
         named["query_columns"] = keys.query_columns
@@ -150,19 +149,9 @@ def _columns(experiment: Experiment) -> list[str]:
             if types.get(name) == "categorical":
                 continue
             found = f"a {types[name]} feature" if name in types else "none"
-            features = [n for n, kind in types.items() if kind == "categorical"]
+            features = experiment.columns.names("categorical")
             problems.append(
                 f"loopfm_{key}: {name!r}: expected a categorical feature of feature_cols, found "
-                f"{found}{did_you_mean(name, features)}; there are {features}"
+                f"{found}{did_you_mean(name, features)}; there are {list(features)}"
             )
     return problems
-
-
-def feature_types(params: dict[str, Any]) -> dict[str, str]:
-    """Type of each feature in ``feature_cols``, lists of names taken apart."""
-    return {
-        name: str(column.get("type"))
-        for column in params["feature_cols"]
-        if column.get("active", True)
-        for name in (column["name"] if isinstance(column["name"], list) else [column["name"]])
-    }

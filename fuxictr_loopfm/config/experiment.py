@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Experiment:
         zoos: folders searched for the model class, in order.
         base_dir: what relative paths of the configuration start from.
         config_dir: the configuration folder.
+        columns: what ``feature_cols`` and ``label_col`` of the params say.
     """
 
     params: dict[str, Any]
@@ -34,6 +35,18 @@ class Experiment:
     zoos: tuple[Path, ...]
     base_dir: Path
     config_dir: Path
+    columns: ColumnPlan = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Here, so that an experiment made of another by ``replace`` has the columns of its params.
+        try:
+            columns = ColumnPlan.from_params(self.params)
+        except ConfigError as error:
+            path = self.config_dir / "dataset_config.yaml"
+            raise ConfigError(
+                [f"{path}: {problem}" for problem in error.problems], "Change the columns there."
+            ) from None
+        object.__setattr__(self, "columns", columns)
 
     @classmethod
     def load(
@@ -80,7 +93,8 @@ class Experiment:
             where: names their source in messages.
             base_dir, zoo, config_dir: see :meth:`load`.
         Raises:
-            ConfigError: a key is missing, unknown or of another type.
+            ConfigError: a key is missing, unknown or of another type, or a column is described
+                wrongly.
         """
         require_device(params.get("gpu", -1))
         try:
@@ -90,13 +104,6 @@ class Experiment:
         problems = [f"{where}: {problem}" for problem in problems_of_params(params)]
         if problems:
             raise ConfigError(problems, REMEDY)
-        try:
-            ColumnPlan.from_params(params)
-        except ConfigError as error:
-            path = Path(config_dir, "dataset_config.yaml")
-            raise ConfigError(
-                [f"{path}: {problem}" for problem in error.problems], "Change the columns there."
-            ) from None
         zoos = [Path(keys.model_zoo)] if keys.model_zoo else []
         return cls(params, keys, (*zoos, Path(zoo)), Path(base_dir), Path(config_dir))
 

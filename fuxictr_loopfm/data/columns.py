@@ -1,4 +1,4 @@
-"""FuxiCTR column descriptions, one dict per column, checked before anything is read.
+"""What ``feature_cols`` and ``label_col`` of FuxiCTR params say, read here and nowhere else.
 
 FuxiCTR evaluates ``dtype`` as Python and fails late and namelessly on a missing key; this module
 reports every problem of the configuration at once instead.
@@ -28,6 +28,9 @@ ColumnDict = dict[str, Any]
 class ColumnPlan:
     """The columns of one encoded data set, name lists expanded and inactive columns dropped.
 
+    ``active: false`` leaves a column out, as in FuxiCTR. FuxiCTR takes other values than true and
+    false for inactive in one place and for active in the next, so they are refused.
+
     Attributes:
         encoded: columns for FuxiCTR's feature processor, in order.
         histories: ``loopfm_sequence`` entries; they go to the feature map as they are.
@@ -48,9 +51,9 @@ class ColumnPlan:
             ConfigError: with every problem found.
         """
         where = str(params.get("dataset_id"))
-        features = _expanded(params.get("feature_cols"), where, "feature_cols")
-        labels = _expanded(params.get("label_col"), where, "label_col")
-        problems: list[str] = []
+        features, problems = _expanded(params.get("feature_cols"), f"{where}: feature_cols")
+        labels, label_problems = _expanded(params.get("label_col"), f"{where}: label_col")
+        problems += label_problems
         for column in features:
             if column.get("type") != HISTORY_TYPE:
                 problems += _column_problems(column, f"{where}: feature_cols: {column['name']}")
@@ -71,21 +74,64 @@ class ColumnPlan:
             order=tuple(c["name"] for c in features),
         )
 
+    @property
+    def types(self) -> dict[str, str]:
+        """FuxiCTR type of each feature by name, with the histories, in configuration order."""
+        found = {column["name"]: str(column["type"]) for column in (*self.encoded, *self.histories)}
+        return {name: found[name] for name in self.order}
 
-def _expanded(value: Any, where: str, key: str) -> list[ColumnDict]:
+    def names(self, *types: str) -> tuple[str, ...]:
+        """Names of the features without the histories, in order.
+
+        Args:
+            types: only features of these types; default all.
+        """
+        return tuple(c["name"] for c in self.encoded if not types or c["type"] in types)
+
+    def history_entities(self, default: str) -> dict[str, str]:
+        """For each history the column that says whose past events it holds, such as the user.
+
+        Args:
+            default: the column of a history that names none (``key``).
+        """
+        return {c["name"]: str(c.get("key") or default) for c in self.histories}
+
+
+def active_columns(value: Any, where: str) -> list[ColumnDict]:
+    """The columns of a ``feature_cols`` or ``label_col`` one by one, without the inactive ones.
+
+    Args:
+        value: the entry, one column or a list of them.
+        where: names it in messages.
+    Raises:
+        ConfigError: it is no list of columns with names, or an ``active`` is no boolean.
+    """
+    columns, problems = _expanded(value, where)
+    if problems:
+        raise ConfigError(problems)
+    return columns
+
+
+def _expanded(value: Any, where: str) -> tuple[list[ColumnDict], list[str]]:
+    """(active columns, problems with ``active``)."""
     entries = [value] if isinstance(value, Mapping) else value
     if not isinstance(entries, (list, tuple)) or not entries:
-        raise ConfigError(f"{where}: {key}: expected a list of columns, found {value!r}")
-    columns = []
+        raise ConfigError(f"{where}: expected a list of columns, found {value!r}")
+    columns: list[ColumnDict] = []
+    problems: list[str] = []
     for entry in entries:
         if not isinstance(entry, Mapping) or "name" not in entry:
-            raise ConfigError(f"{where}: {key}: expected a column with a name, found {entry!r}")
+            raise ConfigError(f"{where}: expected a column with a name, found {entry!r}")
         names = entry["name"] if isinstance(entry["name"], (list, tuple)) else [entry["name"]]
-        for name in names:
-            column = {"active": True, **copy.deepcopy(dict(entry)), "name": str(name)}
-            if column["active"] is not False:
-                columns.append(column)
-    return columns
+        active = entry.get("active", True)
+        if not isinstance(active, bool):
+            shown = ", ".join(map(str, names))
+            problems.append(f"{where}: {shown}: active: expected true or false, found {active!r}")
+        if active is not False:
+            columns += [
+                {"active": True, **copy.deepcopy(dict(entry)), "name": str(name)} for name in names
+            ]
+    return columns, problems
 
 
 def _column_problems(column: ColumnDict, where: str) -> list[str]:

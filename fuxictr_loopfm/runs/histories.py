@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
-from fuxictr_loopfm.config.early_checks import ALL_COLUMNS, POOLING, feature_types
+from fuxictr_loopfm.config.early_checks import ALL_COLUMNS, POOLING
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
+from fuxictr_loopfm.data.columns import HISTORY_TYPE
 from fuxictr_loopfm.data.current_source import CurrentSource
 from fuxictr_loopfm.data.dataloader import BatchSource
 from fuxictr_loopfm.data.history_source import HistorySource
@@ -24,8 +25,8 @@ class Histories:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._keys = history_features(workspace)
-        self._stores = {name: workspace.store(key) for name, key in self._keys.items()}
+        self._entities = history_features(workspace)
+        self._stores = {name: workspace.store(each) for name, each in self._entities.items()}
         self.fields = [
             history_field(workspace, name, store.manifest.dim)
             for name, store in self._stores.items()
@@ -39,8 +40,8 @@ class Histories:
     def sources(self, file: str) -> dict[str, BatchSource]:
         """Source of each history field for the samples of a file."""
         found: dict[str, BatchSource] = {
-            name: history_source(self.workspace, field, self._stores[name], self._keys[name], file)
-            for name, field in zip(self._keys, self.fields, strict=False)
+            name: history_source(self.workspace, field, self._stores[name], entity, file)
+            for (name, entity), field in zip(self._entities.items(), self.fields, strict=False)
         }
         if self._current is not None:
             found[CURRENT_FEATURE] = self._current
@@ -65,25 +66,21 @@ def _current_field(keys: LoopFMKeys, embedding_dim: int) -> history_fields.Histo
 
 
 def history_features(workspace: Workspace) -> dict[str, str]:
-    """Name and key column of each ``loopfm_sequence`` feature in use.
+    """Name of each ``loopfm_sequence`` feature in use, and the column of its entity ids.
 
     Raises:
         ConfigError: ``loopfm_history`` is set and the data set has no such feature.
     """
     if not workspace.keys.columns:
         return {}
-    default_key = workspace.keys.key or workspace.prepared.spec.user
-    found = {
-        str(column["name"]): str(column.get("key") or default_key)
-        for column in workspace.params["feature_cols"]
-        if column.get("type") == history_fields.SEQUENCE_TYPE and column.get("active", True)
-    }
+    default = workspace.keys.key or workspace.prepared.spec.user
+    found = workspace.experiment.columns.history_entities(default)
     if not found:
         raise ConfigError(
             f"{workspace.params['model_id']}: loopfm_history={workspace.keys.history}: expected a "
-            f"feature of type {history_fields.SEQUENCE_TYPE} in feature_cols of "
+            f"feature of type {HISTORY_TYPE} in feature_cols of "
             f"{workspace.params['dataset_id']}, found none. Add {{name: loopfm_history, "
-            f"active: True, dtype: float, type: {history_fields.SEQUENCE_TYPE}}}."
+            f"active: True, dtype: float, type: {HISTORY_TYPE}}}."
         )
     return found
 
@@ -92,10 +89,9 @@ def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
     """Columns named by a key, else the data set's item columns that this view has."""
     if named is not None and named != ALL_COLUMNS:
         return split_names(named)
-    types = feature_types(workspace.params)
-    features = [name for name, kind in types.items() if kind == "categorical"]
+    features = workspace.experiment.columns.names("categorical")
     if named == ALL_COLUMNS:
-        return tuple(features)
+        return features
     return tuple(c for c in workspace.prepared.spec.item_columns if c in features)
 
 
@@ -124,7 +120,7 @@ def history_source(
     workspace: Workspace,
     field: history_fields.HistoryField,
     store: EventStore,
-    key: str,
+    entity: str,
     split: str,
     delivery: str | None = None,
 ) -> HistorySource:
@@ -132,7 +128,7 @@ def history_source(
     view = workspace.view
     return HistorySource(
         store,
-        workspace.pointers(store, key, split),
+        workspace.pointers(store, entity, split),
         codec=codec_from_dict(store.manifest.codec),
         columns=field.columns,
         spec=workspace.keys.sequence_spec(store.manifest.time_unit),
@@ -150,8 +146,8 @@ def bytes_per_event(workspace: Workspace) -> float:
     columns = workspace.keys.columns
     total = 0.0
     if "embedding" in columns:
-        key = next(iter(history_features(workspace).values()))
-        total += workspace.store_manifest(key).row_bytes
+        entity = next(iter(history_features(workspace).values()))
+        total += workspace.store_manifest(entity).row_bytes
     if "ids" in columns:
         total += ID_BYTES * len(item_columns(workspace, workspace.keys.id_columns))
     return total + (LABEL_BYTES if "label" in columns else 0.0)

@@ -19,7 +19,6 @@ from fuxictr_loopfm.runs.reporting import identity_config
 
 TEACHER_FINGERPRINT = "teacher_fingerprint"
 TEACHER_OVERRIDES = "teacher_overrides"
-SEQUENCE_TYPES = ("sequence",)
 FEATURES = "features"
 # Meta columns that a loader serves beside the features.
 _EVENT_ID, _GROUP_ID = "event_id", "group_id"
@@ -62,7 +61,7 @@ def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
         changes = {"embedding_dim": teacher.params["embedding_dim"], HIDDEN_UNITS[0]: units[0]}
     changes = resolved({**changes, **vertical.set}, plain.params, vertical.name)
     if not vertical.own_sequences:
-        changes |= without_columns(plain.params, set(column_names(plain.params, SEQUENCE_TYPES)))
+        changes |= without_columns(plain, set(plain.columns.names("sequence")))
     return changes
 
 
@@ -76,7 +75,7 @@ def changed_teacher(teacher: Experiment, row: TableRow, spec: DatasetSpec) -> Ex
     if features == "vertical":
         hidden = {c.name for c in spec.columns if "vertical" not in c.views}
         hidden |= {s.name for s in spec.sequences if "vertical" not in s.views}
-        changes |= without_columns(teacher.params, hidden)
+        changes |= without_columns(teacher, hidden)
     elif features is not None:
         raise ConfigError(
             f"{row.name}: teacher: features: expected 'vertical' or none, found {features!r}"
@@ -96,27 +95,14 @@ def with_teacher_identity(experiment: Experiment, teacher: Experiment, row: Tabl
     return replace(experiment, params={**experiment.params, **noted})
 
 
-def column_names(params: Mapping[str, Any], types: tuple[str, ...] | None = None) -> list[str]:
-    """Names of the active feature columns, without histories; of some types if asked for."""
-    found: list[str] = []
-    for column in params["feature_cols"]:
-        kind = column.get("type")
-        if (
-            column.get("active", True)
-            and kind != "loopfm_sequence"
-            and (not types or kind in types)
-        ):
-            found += _items(column["name"])
-    return found
-
-
-def without_columns(params: Mapping[str, Any], dropped: set[str]) -> dict[str, Any]:
+def without_columns(experiment: Experiment, dropped: set[str]) -> dict[str, Any]:
     """Params under which a model does without some of its features.
 
     The encoded data stay as they are (``use_features`` selects from them); pairs of target and
     sequence fields that name a dropped column go with it.
     """
-    used = _items(params.get("use_features")) or column_names(params)
+    params = experiment.params
+    used = _items(params.get("use_features")) or experiment.columns.names()
     kept = [name for name in used if name not in dropped]
     if len(kept) == len(used):
         return {}

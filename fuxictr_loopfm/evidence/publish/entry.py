@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fuxictr_loopfm.data.columns import active_columns
 from fuxictr_loopfm.evidence.leaderboard.context import describe
 from fuxictr_loopfm.evidence.leaderboard.render import to_markdown_table
 from fuxictr_loopfm.evidence.leaderboard.rows import sections, summarise
@@ -120,7 +121,8 @@ def _dataset(entry: Entry) -> list[str]:
     facts = [f"Protocol: {text}" for text in _distinct(run.protocol for run in entry.records)]
     facts += [f"Split: {text}" for text in _distinct(run.split for run in entry.records)]
     for columns in _distinct_values(run.config.get("feature_cols") for run in entry.records):
-        facts.append(f"Features of the model: {', '.join(_names(columns))}")
+        names = [column["name"] for column in active_columns(columns, "feature_cols")]
+        facts.append(f"Features of the model: {', '.join(names)}")
     facts += [
         f"Label: {value['name']}"
         for value in _distinct_values(run.config.get("label_col") for run in entry.records)
@@ -195,15 +197,6 @@ def _files(entry: Entry) -> list[str]:
         *(f"[{name}]({name}): a sweep" for name in entry.tuners),
     ]
     return [_list(facts)]
-
-
-def _names(columns: Iterable[Mapping[str, Any]]) -> list[str]:
-    names = []
-    for column in columns:
-        if column.get("active", True):
-            name = column["name"]
-            names += name if isinstance(name, list) else [name]
-    return names
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

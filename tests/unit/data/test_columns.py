@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fuxictr_loopfm.data.columns import ColumnPlan
+from fuxictr_loopfm.data.columns import ColumnPlan, active_columns
 from fuxictr_loopfm.errors import ConfigError
 
 LABEL = {"name": "click", "dtype": "float"}
@@ -44,6 +44,36 @@ def test_name_lists_are_expanded_and_inactive_columns_dropped() -> None:
     assert [c["name"] for c in plan.labels] == ["click", "soft"]
 
 
+def test_features_by_name_type_and_history() -> None:
+    plan = ColumnPlan.from_params(
+        {
+            "feature_cols": [
+                _column(["bought", "seen"], type="loopfm_sequence"),
+                _column(["user", "item"]),
+                _column("old", active=False),
+                _column("old_history", type="loopfm_sequence", key="item", active=False),
+                _column("price", dtype="float", type="numeric"),
+                _column("of_item", type="loopfm_sequence", key="item"),
+                _column("clicked", type="sequence", share_embedding="item"),
+            ],
+            "label_col": LABEL,
+        }
+    )
+    assert list(plan.types.items()) == [
+        ("bought", "loopfm_sequence"),
+        ("seen", "loopfm_sequence"),
+        ("user", "categorical"),
+        ("item", "categorical"),
+        ("price", "numeric"),
+        ("of_item", "loopfm_sequence"),
+        ("clicked", "sequence"),
+    ]
+    assert plan.names() == ("user", "item", "price", "clicked")
+    assert plan.names("categorical") == ("user", "item")
+    assert plan.names("sequence", "numeric") == ("price", "clicked")
+    assert plan.history_entities("user") == {"bought": "user", "seen": "user", "of_item": "item"}
+
+
 def test_all_problems_are_reported_at_once() -> None:
     problems = _problems(
         _column("a", dtype="__import__('os')"),
@@ -74,6 +104,14 @@ def test_a_shared_vocabulary_must_exist_and_have_the_same_type(
 ) -> None:
     (problem,) = _problems(*columns)
     assert expected in problem
+
+
+@pytest.mark.parametrize("value", [0, 1, "False", "true", None])
+def test_active_is_true_or_false_and_nothing_else(value: Any) -> None:
+    (problem,) = _problems(_column("a"), _column(["b", "c"], active=value))
+    assert problem == f"d: feature_cols: b, c: active: expected true or false, found {value!r}"
+    with pytest.raises(ConfigError, match="feature_cols: b: active: expected true or false"):
+        active_columns([_column("b", active=value)], "feature_cols")
 
 
 @pytest.mark.parametrize("value", [None, [], "a", [{"dtype": "str"}]])

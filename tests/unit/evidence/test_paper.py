@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.stats import ttest_rel
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.key_rules import read_keys
+from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.evidence.paper import run as paper
 from fuxictr_loopfm.evidence.paper.overrides import resolved, without_columns
@@ -435,12 +437,13 @@ def test_params_are_changed_by_the_models_own_name_or_not_at_all():
 def test_columns_go_together_with_what_names_them():
     params = {
         "feature_cols": [
-            {"name": ["user", "item", "cate"], "active": True, "type": "categorical"},
-            {"name": "old", "active": False, "type": "categorical"},
-            {"name": "item_his", "active": True, "type": "sequence"},
-            {"name": "cate_his", "active": True, "type": "sequence"},
-            {"name": "loopfm_history", "active": True, "type": "loopfm_sequence"},
+            {"name": ["user", "item", "cate"], "dtype": "str", "type": "categorical"},
+            {"name": "old", "active": False},
+            {"name": "item_his", "dtype": "str", "type": "sequence"},
+            {"name": "cate_his", "dtype": "str", "type": "sequence"},
+            {"name": "loopfm_history", "type": "loopfm_sequence"},
         ],
+        "label_col": {"name": "click", "dtype": "float"},
         "feature_specs": [{"name": "item_his", "x": 1}, {"name": "user", "x": 2}],
         "din_target_field": ["item", "cate"],
         "din_sequence_field": ["item_his", "cate_his"],
@@ -448,7 +451,8 @@ def test_columns_go_together_with_what_names_them():
         "sequence_field": [("item_his", "cate_his")],
         "neg_seq_field": ["item_his"],
     }
-    assert without_columns(params, {"item_his"}) == {
+    experiment: Any = SimpleNamespace(params=params, columns=ColumnPlan.from_params(params))
+    assert without_columns(experiment, {"item_his"}) == {
         "use_features": ["user", "item", "cate", "cate_his", "event_id", "group_id"],
         "feature_specs": [{"name": "user", "x": 2}],
         "din_target_field": ["cate"],
@@ -457,7 +461,7 @@ def test_columns_go_together_with_what_names_them():
         "sequence_field": None,
         "neg_seq_field": None,
     }
-    assert without_columns(params, {"something else"}) == {}
+    assert without_columns(experiment, {"something else"}) == {}
 
 
 # Running
