@@ -89,6 +89,11 @@ def test_every_command_is_in_the_readme_and_has_help_with_an_example(
     assert f"example: loopfm {command} " in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_script_that_the_readme_shows_is_the_one_that_is_tested() -> None:
+    script = ROOT / "tests" / "integration" / "own_project" / "run_expid.py"
+    assert f"```python\n{script.read_text(encoding='utf-8')}```" in README
+
+
 @pytest.mark.parametrize("target", re.findall(r"make ([a-z]+)", README))
 def test_make_targets_that_the_readme_names_exist(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

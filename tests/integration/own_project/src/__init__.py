@@ -1,0 +1,3 @@
+from .models import MyModel, MyTeacher
+
+__all__ = ["MyModel", "MyTeacher"]
