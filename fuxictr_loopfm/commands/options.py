@@ -30,20 +30,13 @@ def workspace(options: argparse.Namespace) -> Workspace:
     """The artifacts of the experiment that ``add_experiment`` asked for.
 
     Raises:
-        ConfigError: see ``Experiment.load``.
+        ConfigError: see ``Project.load``.
     """
-    from fuxictr_loopfm.config.experiment import Experiment
     from fuxictr_loopfm.config.project import Project
     from fuxictr_loopfm.pipeline.workspace import Workspace
 
     project = Project.of_config(options.config)
-    experiment = Experiment.load(
-        options.config,
-        options.expid,
-        base_dir=project.base_dir,
-        zoo=project.zoo,
-        gpu=options.gpu,
-    )
+    experiment = project.load(options.config, options.expid, gpu=options.gpu)
     return Workspace(experiment, experiment.load_teacher())
 
 

@@ -3,6 +3,7 @@
 Three layouts are known::
 
     my_project/run_expid.py  src/  config/              a project of its own; src/ has the models
+                                                        and registers encoders and the like
     model_zoo/<Model>/run_expid.py  src/  config/       FuxiCTR's zoo, ours or a clone's
     model_zoo/run_expid.py                              one script for all models of a zoo
 """
@@ -11,8 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fuxictr_loopfm.config.checkout import ZOO, Checkout
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.zoo import import_project
 
 SCRIPT = "run_expid.py"
 
@@ -57,3 +61,27 @@ class Project:
         if checkout is not None:
             return cls(checkout.base_dir("model"), checkout.zoo)
         return cls.of_script(Path.cwd() / SCRIPT)
+
+    def load(
+        self,
+        config: Path | str,
+        expid: str,
+        *,
+        gpu: int = -1,
+        overrides: dict[str, Any] | None = None,
+    ) -> Experiment:
+        """Read an expid; first the project's ``src`` registers what the configuration may name.
+
+        Args:
+            config: configuration folder, relative to the current folder.
+            expid: the experiment's name.
+            gpu: GPU index, -1 for the CPU.
+            overrides: params that replace the file's.
+
+        Raises:
+            ConfigError: see ``Experiment.load``; or importing ``src`` failed.
+        """
+        import_project(self.zoo)
+        return Experiment.load(
+            config, expid, base_dir=self.base_dir, zoo=self.zoo, gpu=gpu, overrides=overrides
+        )

@@ -28,12 +28,20 @@ def _source_folder(zoo: Path, model: str) -> Path | None:
     return zoo / "src" if model in _models_of_project(zoo) else None
 
 
+def import_project(folder: Path) -> ModuleType | None:
+    """A project's ``src``, imported; None where there is no such package.
+
+    Raises:
+        ConfigError: importing it failed.
+    """
+    source = folder / "src"
+    return _import_package(source) if (source / "__init__.py").is_file() else None
+
+
 def _models_of_project(folder: Path) -> list[str]:
     """Names of the classes of a project's ``src``; none where there is no such package."""
-    source = folder / "src"
-    if not (source / "__init__.py").is_file():
-        return []
-    members = vars(_import_package(source))
+    module = import_project(folder)
+    members = {} if module is None else vars(module)
     return [name for name, value in members.items() if isinstance(value, type)]
 
 

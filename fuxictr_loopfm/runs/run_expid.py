@@ -38,15 +38,9 @@ def run(script: Path | str, config: str, expid: str, gpu: int) -> None:
         LoopFMError: anything the user can mend.
     """
     script = Path(script).resolve()
-    project = Project.of_script(script)
     is_chief = distributed.rank() == 0
-    experiment = Experiment.load(
-        config,
-        expid,
-        base_dir=project.base_dir,
-        zoo=project.zoo,
-        gpu=gpu,
-        overrides=None if is_chief else {"verbose": 0},
+    experiment = Project.of_script(script).load(
+        config, expid, gpu=gpu, overrides=None if is_chief else {"verbose": 0}
     )
     _require_one_process_unless_vertical(experiment)
     if is_chief:
