@@ -46,13 +46,7 @@ ALLOWED: dict[str, set[str]] = {
 # library: the modules that may import it, as prefixes of dotted names inside the package.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "h5py": ("store.", "prepared.columns_io", "files.plain_h5"),
-    "fuxictr": (
-        "host.",
-        "data.encode",
-        "data.processor",
-        "runs.",
-        "evidence.benchmark.sweep",
-    ),
+    "fuxictr": ("host.", "data.encode", "data.processor"),
     "torch": (
         "layers.",
         "extraction.",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuxictr.pytorch.dataloaders import RankDataLoader
 
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.data.columns import ColumnPlan
@@ -22,6 +21,7 @@ from fuxictr_loopfm.data.plain import PlainPaths, build_plain
 from fuxictr_loopfm.data.tables import read_column
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import fingerprint, sha256_file
+from fuxictr_loopfm.host.loaders import loaders_by_split
 from fuxictr_loopfm.host.model import count_parameters, new_model, read_feature_map
 from fuxictr_loopfm.host.trainer import evaluate
 from fuxictr_loopfm.records.record import RunRecord, utc_now
@@ -69,25 +69,20 @@ def run_plain(
             )
     started = utc_now()
     encoded = build_plain(params)
-    paths = {"train_data": encoded.train, "valid_data": encoded.valid, "test_data": encoded.test}
     _require_both_classes(params, encoded)
     folder = Path(params["data_root"]) / params["dataset_id"]
     feature_map = read_feature_map(folder / "feature_map.json", params)
     model = new_model(experiment, feature_map)
     logging.info("Total number of parameters: %d.", count_parameters(model))
-    train, valid, test = RankDataLoader(
-        feature_map,
-        stage="both",
-        data_loader=LoopFMDataLoader,
-        **{**params, **paths},
-    )
+    paths = {"train": encoded.train, "valid": encoded.valid, "test": encoded.test}
+    made = loaders_by_split(feature_map, LoopFMDataLoader, paths, params)
     clock = time.perf_counter()
-    model.fit(train, epochs=params["epochs"], validation_data=valid)
+    model.fit(made["train"], epochs=params["epochs"], validation_data=made["valid"])
     seconds = time.perf_counter() - clock
     logging.info("****** Validation evaluation ******")
-    results = {"valid": evaluate(model, valid)[0]}
+    results = {"valid": evaluate(model, made["valid"])[0]}
     logging.info("******** Test evaluation ********")
-    results["test"] = evaluate(model, test)[0]
+    results["test"] = evaluate(model, made["test"])[0]
     data = {name: sha256_file(params[name]) for name in FILES}
     outcome = Outcome(model, results["test"], seconds, started, data=fingerprint(data))
     origin = {name: {"file": Path(params[name]).name, "sha256": data[name]} for name in FILES}

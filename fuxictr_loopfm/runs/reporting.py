@@ -1,19 +1,13 @@
-"""What a finished run leaves: a record with its identity, and FuxiCTR's result line."""
+"""What a finished run leaves: a record with its identity."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
-
-from fuxictr.utils import print_to_list
 
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.zoo import find_model
-from fuxictr_loopfm.files.atomic import append_line, fingerprint
+from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.host.distributed import world_size
 from fuxictr_loopfm.host.model import count_parameters
 from fuxictr_loopfm.records.record import RunRecord, code_identity, collect_environment
@@ -100,23 +94,3 @@ def make_record(
         world_size=world_size(),
         repeat=repeat,
     )
-
-
-def append_result_line(
-    path: Path,
-    expid: str,
-    dataset_id: str,
-    results: Mapping[str, Mapping[str, float]],
-    metrics: Sequence[str],
-) -> None:
-    """Append FuxiCTR's result line, in its own format."""
-
-    def shown(split: str) -> str:
-        values = results.get(split, {})
-        return print_to_list({name: values[name] for name in metrics if name in values})
-
-    line = " {},[command] python {},[exp_id] {},[dataset_id] {},[train] {},[val] {},[test] {}"
-    time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    command = " ".join(sys.argv)
-    values = (time, command, expid, dataset_id, "N.A.", shown("valid"), shown("test"))
-    append_line(path, line.format(*values))

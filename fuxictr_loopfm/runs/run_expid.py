@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from fuxictr.utils import print_to_json, set_logger
 
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.project import Project
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.exits import one_message
 from fuxictr_loopfm.host import distributed
+from fuxictr_loopfm.host.run_log import append_result_line, start_log
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.record import write_record
 from fuxictr_loopfm.runs.plain import run_plain
-from fuxictr_loopfm.runs.reporting import append_result_line
 from fuxictr_loopfm.runs.teacher import run_teacher
 from fuxictr_loopfm.runs.vertical import run_vertical
 
@@ -43,9 +40,7 @@ def run(script: Path | str, config: str, expid: str, gpu: int) -> None:
         config, expid, gpu=gpu, overrides=None if is_chief else {"verbose": 0}
     )
     _require_one_process_unless_vertical(experiment)
-    if is_chief:
-        set_logger(experiment.params)
-    logging.info("Params: %s", print_to_json(experiment.params))
+    start_log(experiment.params, to_file=is_chief)
     launcher = distributed.launcher()
     command = f"{launcher} {script.name} --config {config} --expid {expid} --gpu {gpu}"
     values: Mapping[str, Mapping[str, float]]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fuxictr.pytorch.dataloaders import RankDataLoader
 
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
@@ -19,11 +18,8 @@ from fuxictr_loopfm.distillation import DistillationSpec, Distiller
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.host import distributed, history_fields
-from fuxictr_loopfm.host.model import (
-    count_parameters,
-    feature_map_of,
-    new_model,
-)
+from fuxictr_loopfm.host.loaders import loaders_by_split
+from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_model
 from fuxictr_loopfm.host.replica import train_on_all_ranks
 from fuxictr_loopfm.host.trainer import evaluate, train_epochs
 from fuxictr_loopfm.pipeline.workspace import Workspace
@@ -41,8 +37,6 @@ from fuxictr_loopfm.runs.reporting import (
     make_record,
     model_identity,
 )
-
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -84,7 +78,7 @@ def splits(run: Run) -> dict[str, tuple[str, tuple[int, int] | None]]:
 
 
 def loaders(run: Run, feature_map: Any, sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A loader per split, made through FuxiCTR's ``data_loader`` hook so that it logs its lines.
+    """A loader per split.
 
     Args:
         sources: the histories by feature, for each file that a split reads.
@@ -110,18 +104,10 @@ def loaders(run: Run, feature_map: Any, sources: Mapping[str, Mapping[str, Any]]
         )
 
     paths = {
-        f"{split}_data": str(run.workspace.view.folder / f"{file}.parquet")
-        for split, (file, _) in chosen.items()
+        split: str(workspace.view.folder / f"{file}.parquet") for split, (file, _) in chosen.items()
     }
-    made = RankDataLoader(
-        feature_map,
-        stage="both",
-        batch_size=params["batch_size"],
-        shuffle=params.get("shuffle", False),
-        data_loader=data_loader,
-        **paths,
-    )
-    return {name: gen for name, gen in zip(SPLITS, made, strict=True) if gen is not None}
+    given = {"batch_size": params["batch_size"], "shuffle": params.get("shuffle", False)}
+    return loaders_by_split(feature_map, data_loader, paths, given)
 
 
 def train_vertical(run: Run) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_points_that_fail_are_named(
         with pytest.raises(SystemExit):
             run_expid.main(script, ["--config", folder, "--expid", load_experiment_ids(folder)[1]])
 
-    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.sweep.grid_search", one_survivor)
+    monkeypatch.setattr("fuxictr.autotuner.grid_search", one_survivor)
     config = write_tuner(tmp_path / "bad.yaml", loop, {"loopfm_codec": ["int8", "int3"]})
     with pytest.raises(LoopFMError, match=r"1 of 2 experiments left no record: \['loopfm_002_"):
         sweep(config, [-1], None, zoo)
@@ -89,7 +89,7 @@ def test_a_stopped_sweep_ends_its_processes(
         started.append(autotuner.subprocess.Popen(command))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.sweep.grid_search", stopped)
+    monkeypatch.setattr("fuxictr.autotuner.grid_search", stopped)
     config = write_tuner(tmp_path / "stopped.yaml", loop, dict(SPACE))
     with pytest.raises(KeyboardInterrupt):
         sweep(config, [-1], None, zoo)
@@ -107,7 +107,7 @@ def test_a_sweep_is_enumerated_whole_or_not_at_all(
         (folder / "model_config.yaml").write_text("loopfm_001: {}\n")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.sweep.enumerate_params", half)
+    monkeypatch.setattr("fuxictr.autotuner.enumerate_params", half)
     config = write_tuner(tmp_path / "half.yaml", loop, dict(SPACE))
     with pytest.raises(KeyboardInterrupt):
         sweep(config, [-1], None, zoo)

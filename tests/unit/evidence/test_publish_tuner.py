@@ -11,11 +11,11 @@ import pytest
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.folders import read_yaml
 from fuxictr_loopfm.config.key_rules import read_keys
-from fuxictr_loopfm.evidence.benchmark.sweep import _enumerated
 from fuxictr_loopfm.evidence.leaderboard.rows import METHODS
 from fuxictr_loopfm.evidence.publish.publish import committed, datasets
 from fuxictr_loopfm.evidence.publish.tables import is_paper
 from fuxictr_loopfm.evidence.publish.tuner import tuner_text
+from fuxictr_loopfm.host.tuner import enumerated as enumerate_tuner
 from fuxictr_loopfm.records.record import RunRecord
 
 CHECKOUT = Checkout.find()
@@ -33,7 +33,7 @@ def key(config: dict, names: set[str]) -> str:
 
 
 def enumerated(path: Path) -> list[dict]:
-    folder = _enumerated(path)
+    folder = enumerate_tuner(path)
     models, data = (read_yaml(folder / f"{kind}_config.yaml") for kind in ("model", "dataset"))
     return [{**params, **data[params["dataset_id"]]} for params in models.values()]
 
