@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,17 @@ SECTIONS = (
     "archives",
 )
 AT_A_TIME = 2
+ENVIRONMENTS = {
+    # Pools that reserve address space in advance, per thread or in huge pieces.
+    "memory": {
+        "MALLOC_ARENA_MAX": "1",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "POLARS_MAX_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    },
+    # Some cases ask for a GPU on a machine without one; this makes it so.
+    "bad_input": {"CUDA_VISIBLE_DEVICES": ""},
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -57,7 +69,8 @@ def run_apart(name: str, out: Path, *, short: bool) -> Section:
     command = [sys.executable, "-m", "tests.torture", "--one", name, "--out", str(out)]
     command += ["--short"] if short else []
     with open(out / f"{name}.log", "wb") as log:
-        code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log).returncode
+        environment = {**os.environ, **ENVIRONMENTS.get(name, {})}
+        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=log, stderr=log).returncode
     if answer.is_file():
         return Section(**json.loads(answer.read_text(encoding="utf-8")))
     return Section(name, survivors=[f"ended with code {code}, see {name}.log"])

@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.torture.bad_input_cases import DONE, USAGE, Case, complaints, load_cases
+from tests.torture.bad_input_trial import answers
+from tests.torture.forked import be_a_fork_server
 from tests.torture.section import Profile, Section
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "bad_input.md"
-SECONDS = 1_200
 _PLACEHOLDERS = {
     "{config}": "CONFIG",
     "{plain}": "CONFIG",
@@ -49,9 +46,10 @@ def torture(profile: Profile) -> Section:
     section = Section("Bad input")
     cases = load_cases()
     chosen = cases if profile.long else half(cases)
-    for case, wrong in tried(profile.folder, chosen):
+    be_a_fork_server()
+    for case, answer in zip(chosen, answers(profile.folder, chosen), strict=True):
         section.count(case.program)
-        section.survivors += [f"{case.id}: {text}" for text in wrong]
+        section.survivors += [f"{case.id}: {text}" for text in complaints(case, answer)]
     if len(chosen) < len(cases):
         section.notes.append(f"{len(chosen)} of {len(cases)} cases, every second of each command")
     section.notes.append("what each case is answered: docs/bad_input.md")
@@ -67,17 +65,6 @@ def half(cases: Sequence[Case]) -> list[Case]:
         if number % 2:
             chosen.append(case)
     return chosen
-
-
-def tried(folder: Path, cases: Sequence[Case]) -> list[tuple[Case, list[str]]]:
-    """Each case with what is wrong with its answer."""
-    command = [sys.executable, "-m", "tests.torture.bad_input_trial", str(folder)]
-    command += [case.id for case in cases]
-    # Some cases ask for a GPU on a machine without one; this makes it so.
-    without_gpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command, cwd=ROOT, check=True, timeout=SECONDS, env=without_gpu)
-    answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-    return [(case, complaints(case, answers[case.id])) for case in cases]
 
 
 def page(cases: Sequence[Case]) -> str:

@@ -6,7 +6,6 @@ paths: a state is a copy of that folder which is put back before an attempt.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import shutil
@@ -18,7 +17,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 from fuxictr import autotuner
 
@@ -218,11 +216,3 @@ STAGES = (
     Stage("train", "structure", _run_expid(EXPID)),
     Stage("sweep", "train", _sweep),
 )
-
-
-def be_a_fork_server() -> None:
-    """Before the first fork: one thread for torch, and what is imported late imported now."""
-    torch.set_num_threads(1)
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-    for name in ("pyarrow.dataset", "torch.profiler", "fuxictr_loopfm.pipeline.preparation"):
-        importlib.import_module(name)

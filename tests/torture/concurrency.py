@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from fuxictr_loopfm.runs import run_expid
-from tests.torture.command_stages import EXPID, STAGES, World, be_a_fork_server
-from tests.torture.forked import Command, Forked, run
+from tests.torture.command_stages import EXPID, STAGES, World
+from tests.torture.forked import Command, Forked, be_a_fork_server, run
 from tests.torture.loading import METHODS, compare_workers
 from tests.torture.replaced import KINDS, MIX, NEW, OLD, REFUSED, Replaced
 from tests.torture.section import Profile, Section

@@ -22,9 +22,9 @@ from pathlib import Path
 from fuxictr_loopfm.exits import GO_ON, INTERRUPTED, TERMINATED
 from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
 from tests.torture.aftermath import aftermath
-from tests.torture.command_stages import STAGES, Stage, World, be_a_fork_server
+from tests.torture.command_stages import STAGES, Stage, World
 from tests.torture.filesystem import counting_into, fail_at
-from tests.torture.forked import Ended, Forked, run
+from tests.torture.forked import Ended, Forked, be_a_fork_server, run
 from tests.torture.section import Profile, Section
 from tests.torture.whole import Digests
 

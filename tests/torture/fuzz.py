@@ -6,8 +6,7 @@ ends well or with a LoopFMError; whatever else happens is a survivor with the se
 
 from __future__ import annotations
 
-import faulthandler
-import os
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.torture import cell
-from tests.torture.fuzz_targets import Target, targets
+from tests.torture import forked
+from tests.torture.fuzz_targets import Target, Trial, targets
 from tests.torture.section import Profile, Section
 
 BATCH = 40
@@ -46,7 +45,7 @@ def torture(profile: Profile) -> Section:
     section.notes.append(
         f"{seconds} s over {len(everything)} targets, {batch} batches of {BATCH} examples, seeds "
         f"{profile.seed} to {profile.seed + (batch - 1) // len(everything)}; each batch may map "
-        f"{MEMORY >> 20} MiB more, each example may take {cell.SECONDS} s of its own"
+        f"{MEMORY >> 20} MiB more, each example may take {forked.SECONDS} s of its own"
     )
     return section
 
@@ -59,34 +58,21 @@ def run_batch(target: Target, number: int, journal: Path) -> tuple[int, list[tup
         number: hypothesis' seed.
         journal: file for what the process says before it dies.
     """
-    journal.unlink(missing_ok=True)
-    child = os.fork()
-    if child == 0:
-        try:
-            faulthandler.disable()  # a crash is told in the journal, not on the screen
-            with open(os.devnull, "w") as nothing:
-                os.dup2(nothing.fileno(), 1)
-                os.dup2(nothing.fileno(), 2)
-            cell.limit_memory(MEMORY)
-            with open(journal, "w", encoding="utf-8", errors="replace") as log:
-                _examples(target.try_one, number, lambda text: print(text, file=log, flush=True))
-        finally:
-            os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
+    ended = forked.run(
+        lambda: _examples(target.try_one, number), journal, memory=MEMORY, seconds=math.inf
+    )
+    lines = ended.text.splitlines()
     tried = [line for line in lines if line.startswith("try ")]
     found = [line.removeprefix("bad ") for line in lines if line.startswith("bad ")]
     survivors = [(line.partition(" | ")[0], line) for line in found]
     if not lines or lines[-1] != "done":
-        how = "hung" if cell.hung(status) else "crashed or ran out of memory"
+        how = "hung" if ended.code == forked.HUNG else "crashed or ran out of memory"
         last = tried[-1] if tried else "before the first example"
-        survivors.append((f"{target.name} {how}", f"{how} (status {status}) at {last}"))
+        survivors.append((f"{target.name} {how}", f"{how} (code {ended.code}) at {last}"))
     return len(tried), survivors
 
 
-def _examples(
-    try_one: Callable[[st.DataObject], str], number: int, say: Callable[[str], None]
-) -> None:
+def _examples(try_one: Callable[[st.DataObject], Trial], number: int) -> None:
     warnings.simplefilter("ignore")
     profile = settings(
         max_examples=BATCH,
@@ -102,13 +88,13 @@ def _examples(
     @given(st.data())
     def examples(data: st.DataObject) -> None:
         run, what = try_one(data)
-        say(f"try {what!r}"[:2000])
-        cell.limit_time(cell.SECONDS)
-        kind, text = cell.call(run)
-        cell.limit_time(0)
+        print(f"try {what!r}"[:2000])
+        forked.limit_time(forked.SECONDS)
+        kind, text = forked.call(run)
+        forked.limit_time(0)
         if kind == "raised":
             place = text.partition(": ")[0]
-            say(f"bad {place} | {text[:300]!r} | {what!r}"[:1500])
+            print(f"bad {place} | {text[:300]!r} | {what!r}"[:1500])
 
     examples()
-    say("done")
+    print("done")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.torture import cell
+from tests.torture import forked
 from tests.torture.section import Profile, Section
 
 DATA_PREP = Path(__file__).resolve().parents[2] / "data_prep"
@@ -34,7 +34,7 @@ def attacks(folder: Path, size: int) -> Iterator[Attack]:
     yield from hostile_tables.attacks(folder, size)
 
 
-def problems(attack: Attack, outcome: cell.Outcome, canary: Path) -> list[str]:
+def problems(attack: Attack, outcome: forked.Outcome, canary: Path) -> list[str]:
     """Why an attack counts as survived; empty if it was beaten off."""
     found = []
     wanted = "fine" if attack.harmless else "refused"
@@ -61,7 +61,7 @@ def torture(profile: Profile) -> Section:
     folder.mkdir()
     worst, slowest = 0.0, 0.0
     for attack in attacks(folder, profile.pick(64 << 20, 1 << 30)):
-        outcome = cell.in_a_cell(attack.run, seconds=30)
+        outcome = forked.in_a_cell(attack.run, folder / "output.txt", seconds=30)
         section.count(attack.kind)
         worst, slowest = max(worst, outcome.megabytes), max(slowest, outcome.seconds)
         for problem in problems(attack, outcome, folder / "canary"):

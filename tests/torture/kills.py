@@ -11,9 +11,9 @@ import signal
 import time
 
 from tests.torture.aftermath import aftermath
-from tests.torture.command_stages import STAGES, Stage, World, be_a_fork_server
+from tests.torture.command_stages import STAGES, Stage, World
 from tests.torture.filesystem import counting_into, kill_at
-from tests.torture.forked import Ended, Forked, run
+from tests.torture.forked import Ended, Forked, be_a_fork_server, run
 from tests.torture.section import Profile, Section
 
 # Both train: a teacher by its own expid, and a vertical model by its.

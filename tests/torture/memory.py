@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tests.torture.forked import Ended, be_a_fork_server, run
+from tests.torture.memory_stages import STAGES, make_data, measured
 from tests.torture.section import Profile, Section
 
 MIB = 1 << 20
@@ -56,96 +53,65 @@ BOUNDS: dict[str, Bound] = {
 }
 
 
-class Forks:
-    """A process with all libraries loaded that forks a child for every run."""
+@dataclass(frozen=True)
+class Log:
+    """A log of so many events, and runs of the stages on it.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        environment = {
-            **os.environ,
-            # Pools that reserve address space in advance, per thread or in huge pieces.
-            "MALLOC_ARENA_MAX": "1",
-            "ARROW_DEFAULT_MEMORY_POOL": "system",
-            "POLARS_MAX_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.memory_stages"],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    Attributes:
+        folder: of it and of what is made of it.
+        rows: events.
+        section: where to count and report.
+    """
+
+    folder: Path
+    rows: int
+    section: Section
+
+    def run(self, stage: str, limit: int) -> Ended:
+        """A stage in a process with all libraries loaded that may map ``limit`` bytes more."""
+        output = self.folder / "stage.log"
+        return run(lambda: measured(STAGES[stage], self.folder), output, memory=limit, seconds=300)
+
+    def within(self, stage: str) -> None:
+        """With what the bound allows it does its work."""
+        limit = BOUNDS[stage].bytes(self.rows)
+        ended = self.run(stage, limit)
+        self.section.count("stages under their bound")
+        if ended.answer is None:
+            self.section.survivors.append(
+                f"{stage}, {self.rows} events: expected to do with {limit >> 20} MiB, ended with "
+                f"{ended.code}: {ended.text.strip()[-300:]}"
+            )
+            return
+        taken = ended.answer
+        self.section.notes.append(
+            f"{stage}, {self.rows} events: {taken['mapped'] / MIB:.0f} of {limit >> 20} MiB mapped,"
+            f" {taken['resident'] / MIB:.0f} resident, {taken['cpu']:.1f} s CPU"
         )
 
-    def run(
-        self, stage: str, folder: Path, rows: int, limit: int | None
-    ) -> tuple[int, dict[str, Any], str]:
-        """Exit code (negative: the signal), what it took, what it printed."""
-        facts, log = self._folder / "facts.json", self._folder / "stage.log"
-        facts.unlink(missing_ok=True)
-        job = {"stage": stage, "folder": str(folder), "rows": rows, "limit": limit}
-        job |= {"facts": str(facts), "log": str(log)}
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        code = int(self._process.stdout.readline())
-        taken = json.loads(facts.read_text()) if facts.is_file() else {}
-        return code, taken, log.read_text(errors="replace")
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+    def refused(self, stage: str, limit: int) -> None:
+        """With far too little it says so."""
+        ended = self.run(stage, limit)
+        self.section.count("stages with too little memory")
+        last = ended.text.strip().splitlines()[-1:] or [""]
+        if ended.code != 1 or OUT_OF_MEMORY not in last[0] or "Traceback" in ended.text:
+            self.section.survivors.append(
+                f"{stage}, {self.rows} events with {limit >> 20} MiB: expected one message that it "
+                f"is {OUT_OF_MEMORY}, found code {ended.code}: {ended.text.strip()[-300:]}"
+            )
 
 
 def torture(profile: Profile) -> Section:
     """All stages in order, first with too little memory, then within the bound."""
     section = Section("Memory: every stage within its stated bound")
-    forks = Forks(profile.folder)
-    try:
-        for rows in LONG_SIZES if profile.long else SIZES:
-            folder = profile.folder / str(rows)
-            folder.mkdir()
-            code, _, said = forks.run("data", folder, rows, None)
-            assert code == 0, said
-            for stage, bound in BOUNDS.items():
-                limits = [LEAST_BYTES]
-                if bound.refuses:
-                    limits.append(int(bound.bytes(rows) * TOO_LITTLE))
-                for limit in limits:
-                    _refused(forks, stage, folder, rows, limit, section)
-                _within(forks, stage, folder, rows, section)
-    finally:
-        forks.close()
+    be_a_fork_server()
+    for rows in LONG_SIZES if profile.long else SIZES:
+        log = Log(profile.folder / str(rows), rows, section)
+        made = run(lambda log=log: make_data(log.folder, log.rows), log.folder / "data.log")
+        assert made.code == 0, made.text
+        for stage, bound in BOUNDS.items():
+            log.refused(stage, LEAST_BYTES)
+            if bound.refuses:
+                log.refused(stage, int(bound.bytes(rows) * TOO_LITTLE))
+            log.within(stage)
     return section
-
-
-def _within(forks: Forks, stage: str, folder: Path, rows: int, section: Section) -> None:
-    limit = BOUNDS[stage].bytes(rows)
-    code, taken, said = forks.run(stage, folder, rows, limit)
-    section.count("stages under their bound")
-    if code:
-        section.survivors.append(
-            f"{stage}, {rows} events: expected to do with {limit >> 20} MiB, ended with {code}: "
-            f"{said.strip()[-300:]}"
-        )
-        return
-    section.notes.append(
-        f"{stage}, {rows} events: {taken['mapped'] / MIB:.0f} of {limit >> 20} MiB mapped, "
-        f"{taken['resident'] / MIB:.0f} resident, {taken['cpu']:.1f} s CPU"
-    )
-
-
-def _refused(
-    forks: Forks, stage: str, folder: Path, rows: int, limit: int, section: Section
-) -> None:
-    code, _, said = forks.run(stage, folder, rows, limit)
-    section.count("stages with too little memory")
-    last = said.strip().splitlines()[-1:] or [""]
-    if code != 1 or OUT_OF_MEMORY not in last[0] or "Traceback" in said:
-        section.survivors.append(
-            f"{stage}, {rows} events with {limit >> 20} MiB: expected one message that it is "
-            f"{OUT_OF_MEMORY}, found code {code}: {said.strip()[-300:]}"
-        )

@@ -1,7 +1,6 @@
-"""The stages whose memory is bounded, and a process that forks one child for each run of a stage.
+"""The stages whose memory is bounded, and what a run of one of them takes.
 
-A child starts with all libraries loaded. What it may map beyond that is limited by RLIMIT_AS, and
-its peak is what the kernel says its address space grew to.
+Its peak is what the kernel says the address space of its process grew to.
 """
 
 from __future__ import annotations
@@ -9,10 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import json
-import os
-import resource
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,23 +17,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fuxictr_loopfm.errors import LoopFMError
+from fuxictr_loopfm.exits import one_message
+from fuxictr_loopfm.runs.export import export_histories
+from fuxictr_loopfm.runs.vertical import run_vertical
+from fuxictr_loopfm.upkeep.forget import forget_users
+from fuxictr_loopfm.upkeep.verification import verify_folder
+from tests.integration.planted import load, log_spec, write_configs, write_log
+
 DIM, MAX_LEN, EVENTS_OF_A_USER, ITEMS, PERIODS = 16, 8, 50, 2_000, 6
 LEAST_MEMORY_LIMIT = 64 << 20
-_MOST_SECONDS = 300
-_DATA_PREP = Path(__file__).resolve().parents[2] / "data_prep"
-# Loaded on first use, tens to hundreds of MiB of address space that are no stage's own.
-_LIBRARIES = (
-    "torch._dynamo",
-    "polars",
-    "pyarrow.parquet",
-    "pyarrow.compute",
-    "pyarrow.csv",
-    "fuxictr_loopfm.runs.vertical",
-    "fuxictr_loopfm.runs.export",
-    "fuxictr_loopfm.upkeep.forget",
-    "fuxictr_loopfm.upkeep.verification",
-    "tests.integration.planted",
-)
 _CUSTOM = """
 dataset_id: Own_s1
 log: raw.csv
@@ -58,8 +46,6 @@ teacher_periods: 2
 
 def make_data(folder: Path, rows: int) -> None:
     """A raw log and the prepared data set of another preparation, with configurations."""
-    from tests.integration.planted import log_spec, write_configs, write_log
-
     random = np.random.default_rng(rows)
     users = max(rows // EVENTS_OF_A_USER, 1)
     user, item = random.integers(0, users, rows), random.integers(0, ITEMS, rows)
@@ -87,8 +73,6 @@ def make_data(folder: Path, rows: int) -> None:
 
 
 def _workspace(folder: Path, **changes: Any) -> Any:
-    from tests.integration.planted import load
-
     return load(
         folder / "configs", "kd_loopfm", epochs=1, batch_size=1024, loopfm_dim=DIM,
         loopfm_max_len=MAX_LEN, **changes
@@ -142,16 +126,12 @@ def pointers(folder: Path) -> None:
 
 def vertical(folder: Path) -> None:
     """An epoch of the vertical model with KD and histories, and its test."""
-    from fuxictr_loopfm.runs.vertical import run_vertical
-
     workspace = _workspace(folder)
     run_vertical(workspace.experiment, workspace, model_name="DeepFM", command="memory")
 
 
 def export(folder: Path) -> None:
     """Materialised histories of the test split."""
-    from fuxictr_loopfm.runs.export import export_histories
-
     export_histories(_workspace(folder), folder / "exported", ["test"])
 
 
@@ -161,9 +141,6 @@ def _store(folder: Path) -> Path:
 
 def verify(folder: Path) -> None:
     """Checksums, and every event against the log."""
-    from fuxictr_loopfm.errors import LoopFMError
-    from fuxictr_loopfm.upkeep.verification import verify_folder
-
     report = verify_folder(_store(folder), folder / "data" / "prepared" / "Planted_s1")
     if report.problems:
         raise LoopFMError("\n".join(report.problems))
@@ -171,8 +148,6 @@ def verify(folder: Path) -> None:
 
 def forget(folder: Path) -> None:
     """Deletion of a user from the data set and both stores."""
-    from fuxictr_loopfm.upkeep.forget import forget_users
-
     forget_users(folder / "data" / "prepared" / "Planted_s1", ["u7"], [folder / "data"])
 
 
@@ -193,59 +168,14 @@ def _status(name: str) -> int:
     raise ValueError(name)
 
 
-def _run(job: dict[str, Any]) -> int:
-    """In the child: run a stage and write what it took; the exit code."""
-    from fuxictr_loopfm.exits import one_message
-
-    folder, before, resident = Path(job["folder"]), _status("VmSize"), _status("VmRSS")
-    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for standard in (1, 2):
-        os.dup2(log, standard)
-    if job["limit"] is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (before + job["limit"],) * 2)
-    signal.alarm(_MOST_SECONDS)  # ends what waits for a thread that never came up
-    started = time.process_time()
-    try:
-        if job["stage"] == "data":
-            make_data(folder, job["rows"])
-        else:
-            with one_message():
-                STAGES[job["stage"]](folder)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.stderr.flush()
-    facts = {
+def measured(stage: Callable[[Path], None], folder: Path) -> dict[str, float]:
+    """Run a stage as a command does; address space and resident bytes it added, CPU seconds."""
+    # What it may map is limited by now and gives room for this process as it is.
+    before, resident, started = _status("VmSize"), _status("VmRSS"), time.process_time()
+    with one_message():
+        stage(folder)
+    return {
         "mapped": _status("VmPeak") - before,
         "resident": _status("VmHWM") - resident,
         "cpu": time.process_time() - started,
     }
-    Path(job["facts"]).write_text(json.dumps(facts), encoding="utf-8")
-    return 0
-
-
-def main() -> None:
-    """Read a job a line, fork for each, answer with its exit status."""
-    sys.path.insert(0, str(_DATA_PREP))
-    for name in (*_LIBRARIES, "custom"):
-        importlib.import_module(name)
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            code = 70
-            try:
-                code = _run(json.loads(line))
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()

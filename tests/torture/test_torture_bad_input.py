@@ -9,8 +9,8 @@ import pytest
 
 from fuxictr_loopfm.commands.registry import COMMANDS
 from tests.torture import bad_input
+from tests.torture.__main__ import run_apart
 from tests.torture.bad_input_cases import DONE, Case, complaints, load_cases
-from tests.torture.section import Profile
 
 SCRIPTS = (
     *("custom.py", "kuairand_pure.py", "movielens_100k.py", "taobao_ad.py"),
@@ -20,7 +20,7 @@ SCRIPTS = (
 
 @pytest.mark.slow
 def test_wrong_inputs_are_answered(tmp_path: Path) -> None:
-    section = bad_input.torture(Profile(tmp_path))
+    section = run_apart("bad_input", tmp_path, short=True)
     assert section.survivors == []
     assert sum(section.tried.values()) >= 80
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from fuxictr_loopfm.errors import DataError
-from tests.torture import cell, fuzz
+from tests.torture import forked, fuzz
 from tests.torture.fuzz_targets import Target
 from tests.torture.section import Profile
 
@@ -52,7 +52,7 @@ def _sleep() -> object:
 def test_what_a_batch_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Callable[[], Any], words: str
 ) -> None:
-    monkeypatch.setattr(cell, "SECONDS", 1)
+    monkeypatch.setattr(forked, "SECONDS", 1)
 
     def try_one(draw: st.DataObject) -> tuple[Callable[[], Any], str]:
         return reader, f"input {draw.draw(st.integers())}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fuxictr_loopfm.errors import DataError
-from tests.torture import cell, hostile
+from tests.torture import forked, hostile
 from tests.torture.hostile_attack import Attack
 from tests.torture.section import Profile
 
@@ -24,7 +24,7 @@ def _refuse() -> object:
 
 
 def _survived(attack: Attack, folder: Path) -> str:
-    outcome = cell.in_a_cell(attack.run, memory=256 << 20, seconds=1)
+    outcome = forked.in_a_cell(attack.run, folder / "output.txt", memory=256 << 20, seconds=1)
     return "; ".join(hostile.problems(attack, outcome, folder / "canary"))
 
 
