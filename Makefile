@@ -39,11 +39,12 @@ rehearsal: $(READY) ## [SCALE=1]: raw files of TaobaoAd's size through every sta
 torture: $(READY) ## [ONLY="kills fuzz"]: kills, faults, corruption, leaks, a soak; under 40 minutes, report in runs/torture.
 	@$(BIN)/python -m tests.torture $(if $(ONLY),--only $(ONLY)) --out runs/torture
 
+# A file's tests stay together: they share what its fixtures build.
 test: $(READY) ## Run the whole test suite; ARGS="-k name" for a part of it.
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: lint ## Lint, check types, and run the fast tests.
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(READY_DEV) ## Check style (ruff) and types (mypy).
 	@$(BIN)/ruff check .

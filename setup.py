@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 # A node of a Ray cluster does not come up without aiohttp, which ray does not ask for by itself.
 RAY = ["ray>=2.52", "aiohttp"]
-TEST = ["pytest>=8", "hypothesis>=6.100", *RAY]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", *RAY]
 
 
 def read_version() -> str:

@@ -166,8 +166,14 @@ class PreparedDataset:
         known = [sequence.name for sequence in self.spec.sequences]
         if name not in known:
             raise DataError(f"{self.folder}: no sequence {name!r}; it has {known}")
-        self._require([columns_io.SEQUENCES_FILE])
-        return columns_io.read_sequence(self.folder / columns_io.SEQUENCES_FILE, name)
+        path = self.folder / columns_io.SEQUENCES_FILE
+
+        def read() -> columns_io.SequenceArrays:
+            self._require([columns_io.SEQUENCES_FILE])
+            return columns_io.read_sequence(path, name)
+
+        # Another data set may take its place between the comparison and the reading.
+        return atomic.read_whole(self.folder, read)
 
     @cached_property
     def fingerprint(self) -> str:

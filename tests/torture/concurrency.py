@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ from fuxictr_loopfm.runs import run_expid
 from tests.torture.command_stages import EXPID, STAGES, World
 from tests.torture.forked import Command, Forked, be_a_fork_server, run
 from tests.torture.loading import METHODS, compare_workers
-from tests.torture.replaced import KINDS, MIX, NEW, OLD, REFUSED, Replaced
+from tests.torture.replaced import KINDS, MIX, NEW, OLD, Replaced
 from tests.torture.section import Profile, Section
 from tests.torture.whole import Digests, debris, differences, digests
 
@@ -129,11 +128,11 @@ def _at_once(commands: list[Command], world: World, section: Section, what: str)
 
 def _read_while_replaced(kind: Replaced, root: Path, seconds: float, section: Section) -> None:
     """One process replaces an artifact again and again, others read it all the time."""
-    folder = root / kind.name.replace(" ", "-")
+    folder, stop = root / kind.name.replace(" ", "-"), root / "stop"
     root.mkdir(exist_ok=True)
-    run(lambda: kind.write(folder, 0), root / "output.txt")
-    stop = root / "stop"
     stop.unlink(missing_ok=True)
+    alone = run(lambda: kind.known(folder), root / "output.txt")
+    assert alone.answer is not None and len(alone.answer) == 2, alone.text
     started = time.monotonic()
 
     def write() -> None:
@@ -143,36 +142,26 @@ def _read_while_replaced(kind: Replaced, root: Path, seconds: float, section: Se
             kind.write(folder, version)
             time.sleep(_PAUSE_SECONDS)
 
-    def read(answer: Path) -> None:
+    def read() -> dict[str, int]:
         found: Counter[str] = Counter()
         elapsed = 0.0
         while elapsed < seconds or (min(found[OLD], found[NEW]) < _EACH and elapsed < _LONGEST):
-            found[kind.read(folder)] += 1
+            found[kind.verdict(folder, alone.answer)] += 1
             elapsed = time.monotonic() - started
-        answer.write_text(json.dumps(found), encoding="utf-8")
+        return found
 
-    answers = [root / f"answer-{number}.json" for number in range(READERS)]
     writer = Forked(write, root / "writer.txt")
-    processes = {}
-    for answer in answers:
-        command = lambda answer=answer: read(answer)  # noqa: E731
-        processes[answer.stem] = Forked(command, answer.with_suffix(".txt"))
-    ended_by_name = {name: process.wait() for name, process in processes.items()}
+    readers = [Forked(read, root / f"reader-{number}.txt") for number in range(READERS)]
+    ended = [reader.wait() for reader in readers]
     stop.touch()
-    ended_by_name["the writer"] = writer.wait()
-    for name, ended in ended_by_name.items():
-        if ended.code != 0:
-            section.survivors.append(f"{kind.name}: {name} failed: {ended.text[-800:]}")
     found: Counter[str] = Counter()
-    for answer in answers:
-        if answer.is_file():
-            found.update(json.loads(answer.read_text(encoding="utf-8")))
-            answer.unlink()
+    for each in [*ended, writer.wait()]:
+        found.update(each.answer or {})
+        if each.code != 0:
+            section.survivors.append(f"{kind.name}: a process failed: {each.text[-800:]}")
     section.count(f"reads of an artifact ({kind.name}) that is being replaced", sum(found.values()))
-    wrong = [MIX] if kind.may_refuse else [MIX, REFUSED]
-    section.survivors += [
-        f"{kind.name}: {found[each]} reads: {each}" for each in wrong if found[each]
-    ]
+    if found[MIX]:
+        section.survivors.append(f"{kind.name}: {found[MIX]} reads: {MIX}")
     if not (found[OLD] and found[NEW]):
         section.survivors.append(f"{kind.name}: nothing was replaced while it was read: {found}")
     section.notes.append(

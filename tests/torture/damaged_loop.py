@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fuxictr_loopfm.data.artifact import reusable_manifest
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass, calibration_embedding
 from fuxictr_loopfm.pipeline.workspace import Workspace
-from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import read_records, write_record
 from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.store.event_store import EventStore
@@ -25,6 +21,14 @@ from fuxictr_loopfm.structuring.pointing import pointers_of_events
 from fuxictr_loopfm.structuring.shards import finished_shard
 from fuxictr_loopfm.structuring.shards import parts_folder as parts_folder
 from tests.integration.planted import load, write_configs, write_log
+from tests.torture.specimens import (
+    digest,
+    files_of,
+    read_extraction,
+    read_log,
+    read_store,
+    read_view,
+)
 
 REBUILT = "rebuilt"
 # Encoding takes long: every so many times that a view would be encoded again, it is.
@@ -118,12 +122,7 @@ class DamagedLoop:
 
     def read_prepared(self) -> str:
         """All columns and sequences."""
-        prepared = PreparedDataset.load(self.workspace.prepared.folder)
-        frame = prepared.frame()
-        columns = [frame[name].to_numpy() for name in frame.columns]
-        return digest(
-            prepared.fingerprint, *frame.columns, *columns, *prepared.sequence("item_his")
-        )
+        return read_log(self.workspace.prepared.folder)
 
     def read_view(self, view: EncodedView) -> str:
         """What ``build_view`` would reuse, or that it would encode again."""
@@ -134,10 +133,7 @@ class DamagedLoop:
             is_teacher = view.folder == self.run.view.folder
             params = self.run.teacher.params if is_teacher else self.workspace.params
             build_view(self.workspace.prepared, params, view.view)
-        opened = EncodedView.open(view.folder)
-        feature_map = opened.feature_map_path.read_bytes()
-        columns = [opened.column(name) for name in ("event_id", "click", "user_id", "price")]
-        return digest(feature_map, str(opened.manifest), *columns, *opened.sequence("item_his")[:3])
+        return read_view(view.folder)
 
     def read_teacher(self) -> str:
         """Weights of teacher and compressor."""
@@ -148,12 +144,10 @@ class DamagedLoop:
 
     def read_extraction(self) -> str:
         """The log as training and as structuring read it, and what the codec is fitted on."""
-        manifest = self.extraction.require_own()
-        log = ExtractionLog.open(self.extraction.folder)
-        with ExtractionReader(self.extraction.folder) as reader:
-            rows = reader.take(log.event_id)
-        values = (log.event_id, log.logit, log.embedding, *rows)
-        return digest(str(manifest), *values, calibration_embedding(self.extraction.folder))
+        manifest, folder = self.extraction.require_own(), self.extraction.folder
+        with ExtractionReader(folder) as reader:
+            rows = reader.take(ExtractionLog.open(folder).event_id)
+        return read_extraction(folder, str(manifest), *rows, calibration_embedding(folder))
 
     def read_unfinished(self) -> str:
         """The parts that would be kept when the log is gone on with."""
@@ -168,14 +162,11 @@ class DamagedLoop:
     def read_store(self) -> str:
         """The store, and pointers that are made of it."""
         folder = self.workspace.structuring(self.key).require_own()
-        store = EventStore.open(folder)
         start, stop = self.workspace.view.rows("train")
         spec = self.workspace.keys.sequence_spec(self.workspace.prepared.spec.time_unit)
         made = pointers_of_events(folder, start, stop, spec)
         assert made is not None
-        columns = [store.codes, store.timestamp, store.key_ptr, store.key_id, store.src_row]
-        columns += [store.logit, *store.side.values(), made.end, made.length]
-        return digest(str(store.manifest), *columns)
+        return read_store(folder, made.end, made.length)
 
     def read_parts(self) -> str:
         """The shards that would be kept when the store is gone on with."""
@@ -199,22 +190,3 @@ class DamagedLoop:
         for split in ("train", "test"):
             workspace.pointers(store, self.key, split)
         return workspace
-
-
-def files_of(folder: Path) -> tuple[Path, ...]:
-    """Its files, without locks."""
-    return tuple(p for p in sorted(folder.iterdir()) if p.is_file() and p.name[0] != ".")
-
-
-def digest(*values: Any) -> str:
-    """SHA-256 over arrays, texts and bytes."""
-    found = hashlib.sha256()
-    for value in values:
-        if isinstance(value, np.ndarray):
-            plain = value.tolist() if value.dtype.hasobject else np.ascontiguousarray(value)
-            value = f"{value.dtype} {value.shape}".encode() + (
-                repr(plain).encode() if isinstance(plain, list) else plain.tobytes()
-            )
-        found.update(value if isinstance(value, bytes) else str(value).encode())
-        found.update(b"\0")
-    return found.hexdigest()

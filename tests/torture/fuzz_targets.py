@@ -36,18 +36,16 @@ from fuxictr_loopfm.records.record import RunRecord, read_records  # noqa: E402
 from fuxictr_loopfm.spec import SequenceSpec  # noqa: E402
 from fuxictr_loopfm.store.describe import describe_store  # noqa: E402
 from fuxictr_loopfm.store.event_store import EventStore  # noqa: E402
-from fuxictr_loopfm.store.extraction_log import (  # noqa: E402
-    ExtractionLog,
-    ExtractionManifest,
-)
+from fuxictr_loopfm.store.extraction_log import ExtractionLog  # noqa: E402
 from fuxictr_loopfm.store.pointers import Pointers  # noqa: E402
 from fuxictr_loopfm.store.schema import manifest_fingerprint  # noqa: E402
 from fuxictr_loopfm.store.shard import read_manifest  # noqa: E402
 from fuxictr_loopfm.structuring.builder import build_pointers  # noqa: E402
 from tests.integration.planted import DEEPFM_ZOO, write_configs, write_log  # noqa: E402
 from tests.torture.fuzz_edits import changed_bytes, changed_tree, nasty  # noqa: E402
-from tests.torture.hostile_h5 import reseal, small_store  # noqa: E402
+from tests.torture.hostile_h5 import reseal  # noqa: E402
 from tests.torture.hostile_tables import HEADER, SPEC, START, rows  # noqa: E402
+from tests.torture.specimens import small_extraction, small_store  # noqa: E402
 
 Trial = tuple[Callable[[], object], str]
 
@@ -215,16 +213,11 @@ def _store(folder: Path) -> list[Target]:
 
 
 def _extraction(folder: Path) -> list[Target]:
-    folder.mkdir()
-    events = np.arange(20)
-    values = {"embedding": np.zeros((20, 4), np.float32), "logit": np.zeros(20, np.float32)}
-    record = ExtractionLog.write_part(folder, "p", event_id=events, meta={}, **values)
-    manifest = ExtractionManifest(4, ["emb"], "0" * 16, None, [1], [2], (record,))
-    ExtractionLog.write_manifest(folder, manifest)
-    path, part = folder / "manifest.json", folder / "p.h5"
+    small_extraction(folder)
+    path, part = folder / "manifest.json", folder / "period-0.h5"
 
     def read() -> object:
-        ExtractionLog.finished_part(folder, "p", {})
+        ExtractionLog.finished_part(folder, "period-0", {})
         return ExtractionLog.open(folder).embedding
 
     def fit() -> None:
@@ -236,7 +229,7 @@ def _extraction(folder: Path) -> list[Target]:
     return [
         _bytes_of("extraction manifest", path, read),
         _tree_of("extraction manifest", path, read, _resealed),
-        _tree_of("part record", folder / "p.json", read, _resealed),
+        _tree_of("part record", folder / "period-0.json", read, _resealed),
         _bytes_of("extraction part", part, read, fit),
     ]
 

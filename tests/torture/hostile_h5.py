@@ -15,30 +15,10 @@ from fuxictr_loopfm.files.atomic import sha256_file
 from fuxictr_loopfm.prepared.columns_io import read_sequence
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.schema import manifest_fingerprint, shard_identity
-from fuxictr_loopfm.structuring.builder import build_store
 from tests.torture.hostile_attack import Attack
+from tests.torture.specimens import EVENTS, small_store
 
 H5 = "h5"
-EVENTS, USERS = 60, 6
-
-
-def small_store(folder: Path) -> None:
-    """A store of 60 events and 6 keys, one shard."""
-    provenance = {
-        "teacher_fingerprint": "7" * 16, "teacher_train_periods": [1], "logged_periods": [2],
-        "compressor_fingerprint": None, "compressor_fit_periods": [1], "quantizer_fit_periods": [1],
-    }  # fmt: skip
-    fields = {
-        "dataset_id": "small_s1", "dataset_fingerprint": "d" * 16, "dim": 2, "time_unit": "s",
-        "codec": {"kind": "int8", "pad_code": [0, 0]}, "key": "user", "taps": ["emb"],
-        "event_filter": None, "backfill": False, "provenance": provenance,
-    }  # fmt: skip
-    index = np.arange(EVENTS)
-    build_store(
-        folder, manifest_fields=fields, num_shards=1, key=index % USERS, timestamp=index,
-        src_row=index, codes=np.ones((EVENTS, 2), np.int8), pad_code=np.zeros(2, np.int8),
-        logit=np.zeros(EVENTS, np.float32), side={"label": (index % 2).astype(np.int8)},
-    )  # fmt: skip
 
 
 def reseal(folder: Path, *, touch: bool = True, **changes: Any) -> None:
