@@ -26,9 +26,9 @@ def run(options: argparse.Namespace) -> None:
     """Run all, print and write the leaderboard."""
     from fuxictr_loopfm.config.checkout import Checkout
     from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan, log_to_file
-    from fuxictr_loopfm.evidence.benchmark.configs import METHODS
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
     from fuxictr_loopfm.evidence.leaderboard.rows import summarise
+    from fuxictr_loopfm.evidence.methods import METHODS
     from fuxictr_loopfm.pipeline.preparation import prepare
 
     checkout = Checkout.find()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fuxictr_loopfm.commands.options import add_gpu, add_zoo
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
+from fuxictr_loopfm.evidence.tables import aligned
 
 if TYPE_CHECKING:
     from fuxictr_loopfm.records.record import RunRecord
@@ -108,8 +109,4 @@ def table(rows: list[Compared]) -> str:
     """The values side by side."""
     heads = ("value", "recorded", "found", "equal")
     lines = [heads, *((r.name, r.recorded, r.found, "yes" if r.equal else "NO") for r in rows)]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(heads))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return "\n".join(aligned(lines, [True] * len(heads)))

@@ -17,12 +17,11 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
     COMMON,
-    METHODS,
     Location,
     dataset_config,
-    method_slug,
     teacher_dataset_id,
 )
+from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import (
     Column,

@@ -22,7 +22,7 @@ from planted import USERS, log_frame, log_spec, write_configs, write_log
 from fuxictr_loopfm.commands.cli import main
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.evidence.benchmark.configs import method_slug
+from fuxictr_loopfm.evidence.methods import method_slug
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.runs.export import export_histories
 from fuxictr_loopfm.spec import SequenceSpec

@@ -15,7 +15,8 @@ import yaml
 from conftest import Loop
 from planted import DATASET, SMALL, TEACHER, log_frame
 
-from fuxictr_loopfm.evidence.benchmark.configs import COMMON, METHODS, method_slug
+from fuxictr_loopfm.evidence.benchmark.configs import COMMON
+from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.extraction.tap import TapRecorder
 from fuxictr_loopfm.pipeline.teacher import TeacherRun
 from fuxictr_loopfm.records.record import read_records

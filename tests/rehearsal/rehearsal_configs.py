@@ -10,12 +10,12 @@ import yaml
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
-    METHODS,
     Location,
     dataset_config,
     model_block,
     teacher_dataset_id,
 )
+from fuxictr_loopfm.evidence.methods import METHODS
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from tests.rehearsal.stages import DATASET_ID
 

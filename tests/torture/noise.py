@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fuxictr_loopfm.evidence.benchmark.configs import METHODS, method_slug
+from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import write_prepared
 from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.structuring import as_of

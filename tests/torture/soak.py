@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fuxictr_loopfm.evidence.benchmark.configs import method_slug
+from fuxictr_loopfm.evidence.methods import method_slug
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.runs.histories import Histories

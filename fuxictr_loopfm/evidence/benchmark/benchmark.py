@@ -20,16 +20,15 @@ from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.benchmark.configs import (
-    METHODS,
     TEACHER_MODEL,
     Location,
     ModelName,
     folder_name,
-    method_slug,
     teacher_dataset_id,
     write_teacher_config,
     write_vertical_config,
 )
+from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset

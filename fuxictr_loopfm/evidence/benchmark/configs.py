@@ -15,19 +15,10 @@ import yaml
 
 from fuxictr_loopfm.config.zoo import default_hyper_parameters
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.files.atomic import write_text
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
 
-METHODS: dict[str, dict[str, Any]] = {
-    "base": {},
-    "KD": {"loopfm_kd": "aux_head"},
-    "raw_seq": {"loopfm_history": "ids"},
-    "raw_seq+label": {"loopfm_history": "ids+label"},
-    "LoopFM": {"loopfm_history": "embedding"},
-    "LoopFM+label": {"loopfm_history": "embedding+label"},
-    "KD+LoopFM": {"loopfm_kd": "aux_head", "loopfm_history": "embedding"},
-    "KD+LoopFM+label": {"loopfm_kd": "aux_head", "loopfm_history": "embedding+label"},
-}
 # Ours, chosen on the last training period of KuaiRandPure_s1 and MovieLens100K_s1.
 SIZES: dict[str, dict[str, Any]] = {
     "": {"embedding_dim": 16, "hidden_units": [128, 64]},
@@ -76,11 +67,6 @@ class ModelName:
     def prefix(self, dataset_id: str) -> str:
         """Start of this model's expids."""
         return "_".join(part for part in (self.model, dataset_id, self.size) if part)
-
-
-def method_slug(method: str) -> str:
-    """``KD+LoopFM+label`` as ``kd_loopfm_label``, the end of an expid."""
-    return method.lower().replace("+", "_")
 
 
 def teacher_dataset_id(dataset_id: str) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxictr_loopfm.evidence.leaderboard.rows import (
-    BASE,
     RunGroup,
     group_runs,
     newest_runs,
     require_comparable,
 )
+from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.records.record import RunRecord
 
 

@@ -15,6 +15,7 @@ from fuxictr_loopfm.evidence.leaderboard.text import (
     context_items,
     title,
 )
+from fuxictr_loopfm.records.record import METRICS
 
 _DIFFERENCE = next(index for index, heading in enumerate(HEADINGS) if heading.startswith("dAUC"))
 _FOLDED = frozenset({"Environment", "Commands"})
@@ -168,7 +169,7 @@ def _line(rank: int, row: Row, widest: float, negative: bool) -> str:
 def _sort_values(rank: int, row: Row) -> list[str]:
     compared = row.against_base
     values = [
-        *(row.mean[name] for name in ("AUC", "gAUC", "logloss", "NE")),
+        *(row.mean[name] for name in METRICS),
         compared.difference if compared else None,
         compared.p if compared else None,
         row.params,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +16,14 @@ from fuxictr_loopfm.evidence.leaderboard.text import (
     cells,
     context_items,
     title,
+)
+from fuxictr_loopfm.evidence.tables import (
+    code_block,
+    csv_text,
+    literal,
+    markdown_table,
+    quoted_fact,
+    terminal_table,
 )
 from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.records.record import METRICS, RunRecord
@@ -59,82 +64,47 @@ def render_table(records: Sequence[RunRecord], model: str) -> str:
 
 def to_csv(rows: Iterable[Row]) -> str:
     """One line per row under the header ``COLUMNS``; an empty field where there is no value."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        numbers = [value for name in METRICS for value in (row.mean[name], row.std[name])]
-        writer.writerow(
+    return csv_text(
+        COLUMNS,
+        [
             [row.dataset_id, row.model, row.method, row.encoder, len(row.seeds)]
-            + ["" if value is None else f"{value:.6f}" for value in numbers]
+            + [value for name in METRICS for value in (row.mean[name], row.std[name])]
             + [row.params, f"{row.bytes_per_event:g}", f"{row.train_seconds:.2f}"]
-        )
-    return stream.getvalue()
+            for row in rows
+        ],
+    )
 
 
 def to_markdown(rows: Sequence[Row], context: Context) -> str:
     """A page: title, note on how the numbers came about, one ranked table per model."""
-    lines = [f"# {_escaped(title(rows))}", ""]
+    lines = [f"# {literal(title(rows))}", ""]
     for name, values in context_items(context):
         if name == "Commands":
-            lines += [">", "> Commands:", ">", *_code_block(values)]
-        elif len(values) == 1:
-            lines.append(f"> {name}: {_escaped(values[0])}  ")
+            lines += [">", "> Commands:", ">", *(f"> {line}" for line in code_block(values))]
         else:
-            lines += [f"> {name}:", ">", *(f"> - {_escaped(value)}" for value in values), ">"]
+            lines += quoted_fact(name, values)
     dataset_shown = None
     for (dataset_id, model), section in sections(rows).items():
         if dataset_id != dataset_shown:
-            lines += ["", f"## {_escaped(dataset_id)}"]
+            lines += ["", f"## {literal(dataset_id)}"]
             dataset_shown = dataset_id
-        lines += ["", f"### {_escaped(model)}", "", to_markdown_table(section).rstrip("\n")]
+        lines += ["", f"### {literal(model)}", "", to_markdown_table(section)]
     return "\n".join([*lines, "", EXPLANATION, ""])
 
 
-def to_markdown_table(rows: Iterable[Row]) -> str:
-    """A ranked table of the rows of one model on one data set, by AUC descending."""
-    marks = [":--" if heading in TEXT_COLUMNS else "--:" for heading in HEADINGS]
-    lines = [_line(HEADINGS), _line(marks)]
-    for section in sections(rows).values():
-        for rank, row in enumerate(section, start=1):
-            lines.append(_line([_escaped(cell) for cell in cells(rank, row)]))
-    return "\n".join(lines) + "\n"
+def to_markdown_table(section: Iterable[Row]) -> str:
+    """The table of one of the ``sections``, ranked."""
+    return markdown_table(HEADINGS, _ranked(section), TEXT_COLUMNS)
 
 
 def to_terminal(rows: Iterable[Row]) -> str:
     """Aligned plain text, one table per model."""
-    blocks = []
-    for (dataset_id, model), section in sections(rows).items():
-        table = [list(HEADINGS)]
-        table += [cells(rank, row) for rank, row in enumerate(section, start=1)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for texts in table:
-            aligned = [
-                text.ljust(width) if heading in TEXT_COLUMNS else text.rjust(width)
-                for heading, text, width in zip(HEADINGS, texts, widths, strict=True)
-            ]
-            lines.append("  ".join(aligned).rstrip())
-        rule = "-" * max(map(len, lines))
-        blocks.append("\n".join([f"{dataset_id}  {model}", rule, lines[0], rule, *lines[1:]]))
+    blocks = [
+        terminal_table(f"{dataset_id}  {model}", HEADINGS, _ranked(section), TEXT_COLUMNS)
+        for (dataset_id, model), section in sections(rows).items()
+    ]
     return "\n\n".join(blocks) + "\n"
 
 
-def _line(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
-
-
-def _escaped(text: str) -> str:
-    """``text`` as literal Markdown on one line, safe within a table."""
-    text = " ".join(text.split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\|*`\[\]~])", r"\\\1", text)
-    # An underscore within a word is literal in Markdown and better left readable.
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
-
-
-def _code_block(commands: Iterable[str]) -> list[str]:
-    lines = [line for command in commands for line in command.splitlines()]
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [f"> {line}" for line in (fence, *lines, fence)]
+def _ranked(section: Iterable[Row]) -> list[list[str]]:
+    return [cells(rank, row) for rank, row in enumerate(section, start=1)]

@@ -15,20 +15,10 @@ import numpy as np
 from scipy.special import stdtr
 
 from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.evidence.methods import BASE, METHODS
 from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.records.record import METRICS, RunRecord
 
-BASE = "base"
-METHODS = (
-    BASE,
-    "KD",
-    "raw_seq",
-    "raw_seq+label",
-    "LoopFM",
-    "LoopFM+label",
-    "KD+LoopFM",
-    "KD+LoopFM+label",
-)
 COLUMNS = (
     "dataset_id", "model", "method", "encoder", "seeds",
     *(name for metric in METRICS for name in (metric, f"{metric}_std")),
@@ -40,6 +30,7 @@ _NOT_COMPARED = frozenset(
     {"seed", "expid", "model_id", "dataset_id", "gpu", "verbose", "num_workers"}
     | {"model_root", "data_root"}
 )
+_ORDER = {method: place for place, method in enumerate(METHODS)}
 # Differences of AUC that agree to rounding have no variance to test with.
 _SAME = 1e-12
 
@@ -263,7 +254,7 @@ def _compare(runs: Mapping[int, RunRecord], base: Mapping[int, RunRecord]) -> Co
 
 
 def _position(row: Row) -> tuple[Any, ...]:
-    known = METHODS.index(row.method) if row.method in METHODS else len(METHODS)
+    known = _ORDER.get(row.method, len(_ORDER))
     # Split into text and numbers, so that max_len=5 comes before max_len=10.
     parts = re.split(r"(\d+(?:\.\d+)?)", row.encoder)
     natural = [(float(part) if index % 2 else 0.0, part) for index, part in enumerate(parts)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fuxictr_loopfm.evidence.leaderboard.context import Context
-from fuxictr_loopfm.evidence.leaderboard.rows import BASE, Row
+from fuxictr_loopfm.evidence.leaderboard.rows import Row
+from fuxictr_loopfm.evidence.methods import BASE
+from fuxictr_loopfm.records.record import METRICS
 
 NO_VALUE = "-"
 HEADINGS = (
@@ -58,7 +60,7 @@ def cells(rank: int, row: Row) -> list[str]:
         str(rank),
         row.method,
         row.encoder or NO_VALUE,
-        *(metric_text(row, name) for name in ("AUC", "gAUC", "logloss", "NE")),
+        *(metric_text(row, name) for name in METRICS),
         NO_VALUE if compared is None else f"{compared.difference:+.4f}",
         NO_VALUE if compared is None else f"{_p_text(compared.p)} (n={compared.seeds})",
         f"{row.params:,}",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.leaderboard.context import describe
-from fuxictr_loopfm.evidence.leaderboard.rows import BASE, summarise
+from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.evidence.leaderboard.text import HEADINGS as OUR_HEADINGS
 from fuxictr_loopfm.evidence.leaderboard.text import NO_VALUE, cells, context_items
+from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.evidence.paper.ratio import (
     RATIO_EXPLANATION,
     RATIO_HEADINGS,
@@ -21,6 +22,7 @@ from fuxictr_loopfm.evidence.paper.ratio import (
 )
 from fuxictr_loopfm.evidence.paper.run import RECORDS
 from fuxictr_loopfm.evidence.paper.table import PaperTable, TableRow
+from fuxictr_loopfm.evidence.tables import Row, literal, markdown_table, quoted_fact, terminal_table
 from fuxictr_loopfm.files.atomic import write_json, write_text
 from fuxictr_loopfm.records.record import RunRecord
 
@@ -101,17 +103,15 @@ def to_markdown(
         f"> Here: {dataset_id}  ",
     ]
     for name, values in context_items(describe(records)):
-        if len(values) == 1:
-            lines.append(f"> {name}: {_escaped(values[0])}  ")
-        else:
-            lines += [f"> {name}:", ">", *(f"> - {_escaped(value)}" for value in values), ">"]
+        lines += quoted_fact(name, values)
     for model in _models(records):
-        lines += ["", f"## {model}", "", *_markdown_rows(table_lines(table, records, model))]
+        body = _grouped(table_lines(table, records, model))
+        lines += ["", f"## {model}", "", markdown_table(HEADINGS, body, TEXT_COLUMNS)]
     lines += ["", _explanation(table)]
     if ratios:
-        lines += ["", "## Transfer ratio", "", *_markdown_head(RATIO_HEADINGS)]
-        lines += [_markdown_line(result.cells()) for result in ratios]
-        lines += ["", RATIO_EXPLANATION, *(f"\n{_escaped(text)}" for text in refusals(ratios))]
+        body = [result.cells() for result in ratios]
+        lines += ["", "## Transfer ratio", "", markdown_table(RATIO_HEADINGS, body, TEXT_COLUMNS)]
+        lines += ["", RATIO_EXPLANATION, *(f"\n{literal(text)}" for text in refusals(ratios))]
     return "\n".join([*lines, *(f"\n{note}" for note in table.notes), ""])
 
 
@@ -122,20 +122,26 @@ def to_terminal(
     dataset_id = _dataset_id(records)
     blocks = [f"Table {table.number}: {table.title} (paper: {table.paper_dataset})"]
     for model in _models(records):
-        body: list[str | Sequence[str]] = []
-        group = ""
-        for line in table_lines(table, records, model):
-            if line.group != group:
-                body.append(f"[{line.group}]")
-                group = line.group
-            body.append(line.cells)
-        blocks.append(_aligned(f"{dataset_id}  {model}", HEADINGS, body))
+        body = _grouped(table_lines(table, records, model))
+        blocks.append(terminal_table(f"{dataset_id}  {model}", HEADINGS, body, TEXT_COLUMNS))
     if ratios:
         rows = [result.cells() for result in ratios]
-        blocks.append(_aligned("Transfer ratio", RATIO_HEADINGS, rows))
+        blocks.append(terminal_table("Transfer ratio", RATIO_HEADINGS, rows, TEXT_COLUMNS))
     notes = [_explanation(table), *([RATIO_EXPLANATION] if ratios else [])]
     notes += [*refusals(ratios), *table.notes]
     return "\n\n".join([*blocks, *(textwrap.fill(note, WIDTH) for note in notes)])
+
+
+def _grouped(lines: Iterable[Line]) -> list[Row]:
+    """The rows of a table, each group below its name."""
+    body: list[Row] = []
+    group = ""
+    for line in lines:
+        if line.group != group:
+            body.append(line.group)
+            group = line.group
+        body.append(line.cells)
+    return body
 
 
 def _our_cells(
@@ -183,47 +189,3 @@ def _dataset_id(records: Sequence[RunRecord]) -> str:
 
 def _models(records: Sequence[RunRecord]) -> list[str]:
     return list(dict.fromkeys(record.model for record in records))
-
-
-def _markdown_rows(lines: Sequence[Line]) -> Iterable[str]:
-    yield from _markdown_head(HEADINGS)
-    group = ""
-    for line in lines:
-        if line.group != group:
-            group = line.group
-            yield _markdown_line([f"**{group}**", *[""] * (len(HEADINGS) - 1)])
-        yield _markdown_line(line.cells)
-
-
-def _markdown_head(headings: Sequence[str]) -> list[str]:
-    marks = [":--" if name in TEXT_COLUMNS else "--:" for name in headings]
-    return [_markdown_line(headings), _markdown_line(marks)]
-
-
-def _markdown_line(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(map(_escaped, texts))} |"
-
-
-def _escaped(text: str) -> str:
-    """Literal in Markdown and on one line, as far as our own names and numbers need it."""
-    text = " ".join(text.split()).replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("|", "\\|")
-
-
-def _aligned(title: str, headings: Sequence[str], body: Sequence[str | Sequence[str]]) -> str:
-    """Columns under each other; a text among the rows is a heading of its own."""
-    table = [headings, *(row for row in body if not isinstance(row, str))]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-
-    def text(row: str | Sequence[str]) -> str:
-        if isinstance(row, str):
-            return row
-        aligned = [
-            cell.ljust(width) if name in TEXT_COLUMNS else cell.rjust(width)
-            for name, cell, width in zip(headings, row, widths, strict=True)
-        ]
-        return "  ".join(aligned).rstrip()
-
-    lines = [text(headings), *map(text, body)]
-    rule = "-" * max(map(len, lines))
-    return "\n".join([title, rule, lines[0], rule, *lines[1:]])

@@ -19,7 +19,7 @@ from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.benchmark.benchmark import FIRST_SEED, Benchmark, BenchmarkPlan
 from fuxictr_loopfm.evidence.benchmark.configs import ModelName
-from fuxictr_loopfm.evidence.leaderboard.rows import BASE
+from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.evidence.paper.overrides import (
     changed_teacher,
     resolved,

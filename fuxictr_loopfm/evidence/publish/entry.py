@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from fuxictr_loopfm.evidence.leaderboard.rows import sections, summarise
 from fuxictr_loopfm.evidence.leaderboard.text import EXPLANATION
 from fuxictr_loopfm.evidence.paper.table import PaperTable
 from fuxictr_loopfm.evidence.publish.tables import is_paper
+from fuxictr_loopfm.evidence.tables import code_block, csv_text
 from fuxictr_loopfm.records.record import METRICS, RunRecord
 
 RUN_COLUMNS = (
@@ -49,20 +48,17 @@ class Entry:
 
 def runs_csv(records: Iterable[RunRecord]) -> str:
     """One line per run under ``RUN_COLUMNS``; an empty field where there is no value."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(RUN_COLUMNS)
-    for run in records:
-        values = [run.metrics.get(name) for name in METRICS]
-        prints = run.fingerprints
-        writer.writerow(
+    return csv_text(
+        RUN_COLUMNS,
+        [
             [run.seed, run.expid, run.model, run.method, run.encoder]
-            + ["" if value is None else f"{value:.6f}" for value in values]
+            + [run.metrics.get(name) for name in METRICS]
             + [run.params, f"{run.bytes_per_event:g}", f"{run.train_seconds:.2f}", run.protocol]
-            + [run.started, run.environment.get(COMMIT, ""), prints["code"][:_SHORT]]
-            + [prints["data"], prints["config"]]
-        )
-    return stream.getvalue()
+            + [run.started, run.environment.get(COMMIT, ""), run.fingerprints["code"][:_SHORT]]
+            + [run.fingerprints["data"], run.fingerprints["config"]]
+            for run in records
+        ],
+    )
 
 
 def environment_text(records: Iterable[RunRecord]) -> str:
@@ -138,7 +134,7 @@ def _dataset(entry: Entry) -> list[str]:
     else:
         source = "A log that is not public; one of your own is prepared with:"
         command = "python data_prep/custom.py --spec SPEC.yaml --out PREPARED_FOLDER"
-    return [_list(facts), source, _code([command])]
+    return [_list(facts), source, _code_text([command])]
 
 
 def _repeating(entry: Entry) -> list[str]:
@@ -147,7 +143,7 @@ def _repeating(entry: Entry) -> list[str]:
     parts = [
         "The runs come from these commands, oldest first. A run that two commands have in common "
         "was made by the first. What a command finds done it does not do again.",
-        _code([f"{command}    # {_runs(counts[command])}" for command in commands]),
+        _code_text([f"{command}    # {_runs(counts[command])}" for command in commands]),
     ]
     if entry.tuners:
         sweeps = [
@@ -155,7 +151,7 @@ def _repeating(entry: Entry) -> list[str]:
             f"benchmark_configs/{entry.records[0].dataset_id}/{entry.name}/{name}"
             for name in entry.tuners
         ]
-        parts += ["The rows that a grid can hold, as FuxiCTR sweeps:", _code(sweeps)]
+        parts += ["The rows that a grid can hold, as FuxiCTR sweeps:", _code_text(sweeps)]
     return parts
 
 
@@ -180,7 +176,7 @@ def _results(entry: Entry) -> list[str]:
 def _tables(records: Sequence[RunRecord]) -> list[str]:
     parts = []
     for (_, model), rows in sections(summarise(records)).items():
-        parts += [f"**{model}**", to_markdown_table(rows).rstrip("\n")]
+        parts += [f"**{model}**", to_markdown_table(rows)]
     notes = describe(records).notes
     return [*parts, *([_list(notes)] if notes else [])]
 
@@ -215,5 +211,5 @@ def _list(items: Iterable[str]) -> str:
     return "\n".join(f"- {' '.join(item.split())}" for item in items)
 
 
-def _code(lines: Iterable[str]) -> str:
-    return "\n".join(["```", *lines, "```"])
+def _code_text(lines: Iterable[str]) -> str:
+    return "\n".join(code_block(lines))

@@ -19,7 +19,8 @@ from fuxictr_loopfm.evidence.benchmark.configs import folder_name
 from fuxictr_loopfm.evidence.leaderboard.context import describe
 from fuxictr_loopfm.evidence.leaderboard.html import to_html
 from fuxictr_loopfm.evidence.leaderboard.render import render_table, to_csv, to_markdown
-from fuxictr_loopfm.evidence.leaderboard.rows import BASE, summarise
+from fuxictr_loopfm.evidence.leaderboard.rows import summarise
+from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.evidence.paper.run import RECORDS as PREDICTIONS
 from fuxictr_loopfm.evidence.paper.table import PaperTable
 from fuxictr_loopfm.evidence.publish.configs import missing_configuration, missing_teachers

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fuxictr_loopfm.evidence.leaderboard.rows import METHODS
+from fuxictr_loopfm.evidence.methods import METHODS
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.records.record import RunRecord
 
@@ -36,7 +36,8 @@ def tuner_text(
     runs = [run for run in records if run.method in METHODS]
     if not runs:
         return None
-    runs.sort(key=lambda run: (METHODS.index(run.method), run.seed))
+    order = list(METHODS)
+    runs.sort(key=lambda run: (order.index(run.method), run.seed))
     axes = {name: _distinct([run.config.get(name) for run in runs]) for name in AXES}
     seeds = sorted({run.seed for run in runs})
     rows = list(dict.fromkeys(run.method for run in runs))

@@ -11,7 +11,7 @@ from fuxictr_loopfm.config.key_rules import CHOICES, read_keys
 from fuxictr_loopfm.config.keys import LoopFMKeys, default_values
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.evidence.benchmark.configs import METHODS
+from fuxictr_loopfm.evidence.methods import METHODS
 from fuxictr_loopfm.spec import SequenceSpec
 
 

@@ -13,18 +13,17 @@ from fuxictr_loopfm.config.key_rules import read_keys
 from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.benchmark.configs import (
-    METHODS,
     SIZES,
     Location,
     ModelName,
     dataset_config,
     folder_name,
-    method_slug,
     model_block,
     teacher_dataset_id,
     write_teacher_config,
     write_vertical_config,
 )
+from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
 ROOT = Path(__file__).parents[3]

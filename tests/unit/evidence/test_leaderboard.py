@@ -15,11 +15,11 @@ from fuxictr_loopfm.evidence.leaderboard.render import (
     render_table,
     to_csv,
     to_markdown,
-    to_markdown_table,
     to_terminal,
     write_leaderboard,
 )
-from fuxictr_loopfm.evidence.leaderboard.rows import METHODS, summarise
+from fuxictr_loopfm.evidence.leaderboard.rows import summarise
+from fuxictr_loopfm.evidence.methods import METHODS
 from fuxictr_loopfm.records.record import RunRecord
 
 
@@ -210,7 +210,7 @@ def test_csv_has_exactly_the_agreed_columns_and_blanks_where_there_is_no_value()
 
 def test_markdown_table_ranks_by_auc_and_shows_four_decimals():
     records = seeds("base", [0.70, 0.71, 0.69]) + seeds("KD", [0.73, 0.72, 0.71], params=12345)
-    lines = to_markdown_table(summarise(records)).splitlines()
+    lines = render_table(records, "DeepFM").splitlines()
     assert lines[0] == (
         "| Rank | Method | Encoder | AUC | gAUC | Logloss | NE | dAUC vs base | p | Params "
         "| Bytes/event | Train s |"
@@ -250,7 +250,7 @@ HOSTILE = "<script>alert(1)</script>|`*x*` \"q\" 'r' &amp; _u_ a_b [l](m)\n# h"
 
 
 def test_markdown_keeps_hostile_text_literal_within_its_cell():
-    line = to_markdown_table(summarise([run("KD", encoder=HOSTILE)])).splitlines()[2]
+    line = render_table([run("KD", encoder=HOSTILE)], "DeepFM").splitlines()[2]
     assert len(re.split(r"(?<!\\)\|", line)) == 12 + 2
     assert "<" not in line and r"\|\`\*x\*\`" in line and r"\_u\_ a_b \[l\](m) # h" in line
     assert "&amp;amp;" in line

@@ -6,7 +6,7 @@ import pytest
 
 from fuxictr_loopfm.evidence.leaderboard.context import describe
 from fuxictr_loopfm.evidence.leaderboard.html import to_html
-from fuxictr_loopfm.evidence.leaderboard.render import to_markdown_table
+from fuxictr_loopfm.evidence.leaderboard.render import render_table
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.records.record import RunRecord
 
@@ -70,7 +70,7 @@ def page(records: list[RunRecord]) -> tuple[str, Page]:
 
 def test_html_shows_the_same_cells_as_markdown():
     records = seeds("base", [0.70, 0.71, 0.69]) + seeds("KD", [0.73, 0.72, 0.71])
-    markdown = to_markdown_table(summarise(records)).splitlines()
+    markdown = render_table(records, "DeepFM").splitlines()
     expected = [line.strip("| ").split(" | ") for line in markdown if "--:" not in line]
     assert page(records)[1].rows == expected
 

@@ -11,7 +11,7 @@ import pytest
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.folders import read_yaml
 from fuxictr_loopfm.config.key_rules import read_keys
-from fuxictr_loopfm.evidence.leaderboard.rows import METHODS
+from fuxictr_loopfm.evidence.methods import METHODS
 from fuxictr_loopfm.evidence.publish.publish import committed, datasets
 from fuxictr_loopfm.evidence.publish.tables import is_paper
 from fuxictr_loopfm.evidence.publish.tuner import tuner_text
