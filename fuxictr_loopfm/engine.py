@@ -1,9 +1,8 @@
-"""Run the shards of a stage: in this process, in several, or as tasks of a Ray cluster.
+"""Runs the shards of a stage: in this process, in several, or as tasks of a Ray cluster.
 
-A task writes its shard's file under a temporary name, renames it, and does nothing if the file is
-there already. So an engine only has to call it often enough: what is written does not depend on
-the engine, a shard whose worker died is simply run again, and no shard's data passes through the
-engine itself.
+A task writes its shard's file under a temporary name and renames it; it does nothing if the file is
+there already. So an engine only has to call each task often enough. What is written does not depend
+on the engine, a shard whose worker died is run again, and no data passes through the engine.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from fuxictr_loopfm.errors import ConfigError, LoopFMError
 
 ENGINES = ("processes", "ray")
 ATTEMPTS = 3
+# Sent to a worker in the place of a shard: there are no more.
 _STOP = -1
 
 Task = Callable[[int], None]
@@ -35,22 +35,22 @@ def run_shards(
 ) -> None:
     """Call ``task(shard)`` for every shard; return when all are done.
 
-    A worker that is killed costs the shard it was at: a fresh one runs that shard again, the
-    others go on. After a task's own error no further shard is begun, those under way are finished,
-    and the error is raised; what was written stays and is skipped by the next run.
+    If a worker is killed, a fresh one runs its shard again and the others go on. If a task raises,
+    no further shard is begun, the shards under way are finished, and the error is raised. What was
+    written stays, and the next run skips it.
 
     Args:
         task: writes the file of one shard atomically and skips a finished one. It is sent to the
             workers, so it must be importable there: a module's function, a ``functools.partial``
             of one, or an instance of a module's dataclass.
-        shards: numbers from 0 up.
+        shards: their numbers, from 0 up.
         engine: "processes" starts processes on this machine, none for one worker; "ray" uses the
             cluster at RAY_ADDRESS, or a local one that ends with the call.
-        workers: shards at a time.
+        workers: how many shards run at a time.
 
     Raises:
         ConfigError: an unknown engine, no worker, or Ray is asked for and not installed.
-        LoopFMError: a shard's workers were killed ``ATTEMPTS`` times.
+        LoopFMError: the workers of one shard were killed ``ATTEMPTS`` times; or the task's own.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine: expected one of {list(ENGINES)}, found {engine!r}")
@@ -65,12 +65,17 @@ def run_shards(
         for shard in shards:
             task(shard)
     else:
-        _run_in_processes(task, shards, workers)
+        _Pool(task, shards, workers).run()
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a worker process sends instead of "done"; the text is its traceback."""
+    """What a worker sends for a shard that failed.
+
+    Attributes:
+        error: to be raised in the parent.
+        text: the worker's traceback, "" if the worker is dead.
+    """
 
     error: Exception
     text: str
@@ -81,22 +86,23 @@ class _WorkerTraceback(Exception):
 
 
 def _serve(task: Task, pipe: Connection) -> None:
-    """A worker process: shards come in, None or the failure goes out."""
-    # Unwinds the task, so that its temporary files go; the parent says that it was stopped.
+    """The body of a worker process: shards come in, None or the failure goes out."""
+    # An exception unwinds the task, which deletes its temporary files. The parent prints the
+    # message of a stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         while (shard := pipe.recv()) != _STOP:
             try:
                 task(shard)
             except Exception as error:
-                # Only errors that are known to survive the pipe are sent as they are.
+                # The pipe pickles. Of these errors it is known that they come out as they were.
                 known = isinstance(error, (LoopFMError, OSError))
                 sent = error if known else RuntimeError(f"{type(error).__name__}: {error}")
                 pipe.send(_Failure(sent, traceback.format_exc()))
             else:
                 pipe.send(None)
     except (EOFError, BrokenPipeError):
-        return  # the parent is gone
+        return  # The parent is gone.
 
 
 class _Worker:
@@ -108,17 +114,19 @@ class _Worker:
         self.process: SpawnProcess = context.Process(
             target=_serve, args=(task, theirs), daemon=True
         )
-        # A key press reaches parent and workers; the parent alone answers it, and ends the others.
+        # Ctrl-C sends SIGINT to parent and workers. The parent answers it and ends the workers, so
+        # they are started with the signal blocked.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        theirs.close()  # so that a dead worker ends the pipe
+        # While a copy of that end is open, the pipe of a dead worker would not report its end.
+        theirs.close()
         self.shard: int | None = None
 
     def begin(self, shard: int) -> bool:
-        """False if the worker died while it was idle."""
+        """Hand the worker a shard; False if it died while it was idle."""
         try:
             self.pipe.send(shard)
         except OSError:
@@ -127,7 +135,7 @@ class _Worker:
         return True
 
     def result(self) -> _Failure | None:
-        """How the shard ended.
+        """None if the shard is done, else its failure.
 
         Raises:
             EOFError, OSError: the worker is dead.
@@ -136,6 +144,7 @@ class _Worker:
         return found
 
     def stop(self) -> None:
+        """Let an idle worker end, and wait for that."""
         self.begin(_STOP)
         self.pipe.close()
         self.process.join()
@@ -152,6 +161,11 @@ class _Pool:
         self._workers = [_Worker(task) for _ in range(workers)]
 
     def run(self) -> None:
+        """Run all shards.
+
+        Raises:
+            LoopFMError, OSError, RuntimeError: the failure of a shard.
+        """
         try:
             while self._hand_out():
                 busy = {each.pipe: each for each in self._workers if each.shard is not None}
@@ -180,6 +194,7 @@ class _Pool:
         return any(worker.shard is not None for worker in self._workers)
 
     def _collect(self, worker: _Worker) -> None:
+        """Take the result of a worker whose pipe has something to read, or has ended."""
         shard, worker.shard = worker.shard, None
         assert shard is not None
         try:
@@ -189,6 +204,7 @@ class _Pool:
             self._bury(worker, shard)
 
     def _bury(self, worker: _Worker, shard: int) -> None:
+        """Put a fresh worker in a dead one's place and its shard back first in the line."""
         code = worker.process.exitcode
         self._deaths[shard] += 1
         logging.warning("The worker of shard %d died (exit code %s)", shard, code)
@@ -199,10 +215,6 @@ class _Pool:
         self._workers[self._workers.index(worker)] = _Worker(self._task)
 
 
-def _run_in_processes(task: Task, shards: Sequence[int], workers: int) -> None:
-    _Pool(task, shards, workers).run()
-
-
 def _given_up(shard: int, reason: str) -> LoopFMError:
     return LoopFMError(
         f"shard {shard}: its worker died {ATTEMPTS} times ({reason}; -9 is usually a lack of "
@@ -211,6 +223,12 @@ def _given_up(shard: int, reason: str) -> LoopFMError:
 
 
 def _run_on_ray(task: Task, shards: Sequence[int], workers: int) -> None:
+    """Run all shards on a cluster; it is left running if it ran before.
+
+    Raises:
+        ConfigError: Ray is not installed.
+        Exception: the first failure of a shard.
+    """
     try:
         import ray
     except ImportError as error:
@@ -220,7 +238,7 @@ def _run_on_ray(task: Task, shards: Sequence[int], workers: int) -> None:
     started = not ray.is_initialized()
     if started:
         address = os.environ.get("RAY_ADDRESS")
-        # A local cluster is asked for by name, because Ray would else join any that it finds.
+        # Without an address Ray would join any cluster that it finds running.
         options: dict[str, Any] = (
             {"address": address}
             if address
@@ -235,6 +253,7 @@ def _run_on_ray(task: Task, shards: Sequence[int], workers: int) -> None:
 
 
 def _ray_tasks(ray: Any, task: Task, shards: Sequence[int], workers: int) -> None:
+    """Keep ``workers`` shards under way; Ray itself runs again what a dead node was at."""
     remote = ray.remote(max_retries=ATTEMPTS - 1, num_cpus=1)(_call)
     function = ray.put(task)
     todo = deque(shards)
@@ -257,4 +276,5 @@ def _ray_tasks(ray: Any, task: Task, shards: Sequence[int], workers: int) -> Non
 
 
 def _call(task: Task, shard: int) -> None:
+    """A function, because Ray makes no task of a ``partial`` or of an instance."""
     task(shard)

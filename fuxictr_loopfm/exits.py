@@ -1,12 +1,13 @@
-"""How every command ends: one message and an exit code, never a traceback for what is no bug.
+"""How a command ends: with one message and an exit code. A traceback is shown for a bug only.
 
     0    done
     1    a mistake or a lack that the user can mend; "error: " and what it is
     130  interrupted from the keyboard (SIGINT)
     143  asked to stop (SIGTERM), by a scheduler or a container that is shut down
 
-A stop unwinds the program like an error, so that temporary files go, locks are released and child
-processes end. What was finished stays, and the same command goes on from there.
+A stop is raised as an exception. So it unwinds the program like an error: temporary files are
+deleted, locks are released, and child processes end. What was finished stays, and the same command
+goes on from there.
 """
 
 from __future__ import annotations
@@ -50,25 +51,30 @@ _MEMORY_REMEDY = (
     "out of memory. Use fewer --workers, a --memory-limit or a smaller batch_size, or a machine "
     "with more memory, then run the same command again."
 )
-# How torch, which has no error of its own for the CPU, words it; CUDA's error says the second.
+# Torch raises a plain RuntimeError for a lack of memory. The first text is the CPU's, the second
+# is CUDA's.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
 
 
-# Clean-up takes less; a second signal within it would end that half-way.
+# A second signal within this time is ignored, because it would end the clean-up half-way.
 _GRACE_SECONDS = 5.0
+# How long after a stop that Python dropped the process asks itself again.
 _AGAIN_SECONDS = 0.05
 
 
 class Terminated(BaseException):
-    """SIGTERM; no ``Exception``, so that nothing takes it for an error to go on after."""
+    """SIGTERM. No ``Exception``, because code that goes on after an error must not catch it."""
 
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Run a command; what the user can mend, or did, becomes a message and an exit code.
+    """Run the block as a command.
+
+    A ``LoopFMError``, an error of the system, a lack of memory and a stop become one message on
+    stderr and an exit code. Any other error is a bug and passes through.
 
     Raises:
-        SystemExit: with the codes above, after the message was printed to stderr.
+        SystemExit: with one of the codes above.
     """
     stop = _Stop()
     with stop.on_signals():
@@ -78,7 +84,8 @@ def one_message() -> Iterator[None]:
             _end(GO_ON, stop.code or INTERRUPTED)
         except Exception as error:
             if stop.code:
-                _end(GO_ON, stop.code)  # a library made an error of its own of the stop
+                # A library caught the stop and raised an error of its own.
+                _end(GO_ON, stop.code)
             message = _message(error)
             if message is None:
                 raise
@@ -86,10 +93,10 @@ def one_message() -> Iterator[None]:
 
 
 class _Stop:
-    """Turns SIGINT and SIGTERM into exceptions, once each time the process is asked to stop.
+    """Turns SIGINT and SIGTERM into exceptions.
 
     Attributes:
-        code: the exit code if it was, else None.
+        code: the exit code if the process was asked to stop, else None.
     """
 
     def __init__(self) -> None:
@@ -98,16 +105,20 @@ class _Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Answer the signals during the block; they reach the main thread only."""
+        """Answer signals during the block; in another thread than the main one this does nothing.
+
+        Python delivers signals to the main thread only, and only there they may be set.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # A log line that finds the disk full must not add a traceback to the message.
+        # Logging prints a traceback when it cannot write, for example to a full disk.
         complaints, logging.raiseExceptions = logging.raiseExceptions, False
         hook, sys.unraisablehook = sys.unraisablehook, self._unraisable(sys.unraisablehook)
         former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number, handler in former.items():
-            if handler is not signal.SIG_IGN:  # of a command in the background
+            # A shell lets commands in the background ignore SIGINT; that stays.
+            if handler is not signal.SIG_IGN:
                 signal.signal(number, self._raise)
         try:
             yield
@@ -125,7 +136,10 @@ class _Stop:
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     def _unraisable(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Where Python drops exceptions, as in a generator's clean-up, ask again a little later."""
+        """A hook for exceptions that Python drops, as in a destructor.
+
+        If a stop is dropped there, the process sends itself the signal again a little later.
+        """
 
         def answer(dropped: Any) -> None:
             if not issubclass(dropped.exc_type, (KeyboardInterrupt, Terminated)):
@@ -142,7 +156,7 @@ class _Stop:
 
 
 def _message(error: Exception) -> str | None:
-    """What the user is told; None of an error that is a bug."""
+    """What the user is told about an error; None if it is a bug."""
     if isinstance(error, LoopFMError):
         return str(error)
     if isinstance(error, OSError):
