@@ -1,18 +1,21 @@
-"""DIEN's sequence module: interests extracted by a GRU, then evolved towards the target."""
+"""DIEN's sequence module: interests extracted by a GRU, then evolved towards the target.
+
+Equations: arXiv:1809.03672, "Interest Extractor Layer" and "Interest Evolving Layer".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from fuxictr.pytorch.layers import MLP_Block
 from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.host.sequence_model import ScoreSettings
 from fuxictr_loopfm.layers.base import masked_softmax, zero_padding
+from fuxictr_loopfm.layers.behaviours import next_behavior_loss, sum_and_product, take_positions
 from fuxictr_loopfm.layers.groups import SequenceGroup
 from fuxictr_loopfm.layers.target_attention import score_pairs
 
@@ -27,10 +30,7 @@ class EvolutionSettings:
     Attributes:
         gru_type: how attention enters the second recurrence, see ``InterestEvolution``.
         attention_type: how an interest is scored against the target, see ``InterestAttention``.
-        attention_hidden_units: widths of the score MLP's hidden layers (``din_attention``).
-        attention_activation: their activation. Dice normalises over all positions of a batch,
-            padding included.
-        attention_dropout: probability inside the score MLP.
+        scores: the score network of ``din_attention``.
         use_attention_softmax: whether weights are normalised over the valid positions.
         sum_pooling: whether the plain sum of the sequence joins the result.
 
@@ -40,9 +40,7 @@ class EvolutionSettings:
 
     gru_type: str
     attention_type: str
-    attention_hidden_units: Sequence[int]
-    attention_activation: str | list[str]
-    attention_dropout: float
+    scores: ScoreSettings
     use_attention_softmax: bool
     sum_pooling: bool
 
@@ -76,13 +74,7 @@ class InterestAttention(nn.Module):
         if settings.attention_type == "bilinear_attention":
             self.kernel = nn.Parameter(torch.eye(width))
         elif settings.attention_type == "din_attention":
-            self.score = MLP_Block(
-                input_dim=4 * width,
-                output_dim=1,
-                hidden_units=list(settings.attention_hidden_units),
-                hidden_activations=settings.attention_activation,
-                dropout_rates=settings.attention_dropout,
-            )
+            self.score = settings.scores.network(width)
 
     def forward(self, interests: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Interests (B, L, D), target (B, D), mask (B, L) to weights (B, L), 0 at padding."""
@@ -100,7 +92,10 @@ class AttentionalGRU(nn.Module):
     """A GRU whose step sizes are scaled, or replaced, by attention weights.
 
     AUGRU scales the update gate by the weight, AGRU takes the weight as the update gate. A weight
-    of 0 leaves the state as it is, so padding is passed over.
+    of 0 leaves the state as it is, so padding is passed over:
+
+        r = sigmoid(W_r x + U_r h + b_r),  u = a * sigmoid(W_u x + U_u h + b_u)  (AGRU: u = a)
+        h' = (1 - u) * h + u * tanh(W_h x + r * (U_h h) + b_h)
 
     Args:
         width: width D of input and state.
@@ -179,8 +174,7 @@ class InterestEvolution(nn.Module):
         interests = zero_padding(self.extraction(sequence)[0], mask)
         pooled = self._evolve(interests, target, mask)
         if self.sum_pooling:
-            total = sequence.sum(dim=1)
-            pooled = torch.cat([pooled, total, target * total], dim=-1)
+            pooled = torch.cat([pooled, sum_and_product(sequence, target)], dim=-1)
         return Evolution(pooled, interests, order, mask)
 
     def _evolve(self, interests: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -194,17 +188,10 @@ class InterestEvolution(nn.Module):
         return zero_padding(take_positions(states, newest), mask[:, :1]).squeeze(1)
 
 
-def take_positions(sequence: Tensor, index: Tensor) -> Tensor:
-    """Rows of sequence (B, L, D) at ``index`` (B, K), (B, K, D)."""
-    return sequence.gather(1, index.unsqueeze(-1).expand(-1, -1, sequence.shape[-1]))
-
-
-def next_behavior_loss(
+def auxiliary_loss(
     network: nn.Module, evolution: Evolution, actual: Tensor, sampled: Tensor, known: Tensor
 ) -> Tensor:
-    """How badly an interest tells the next actual behaviour from a sampled one.
-
-    Binary cross entropy averaged over all valid pairs; 0 if there are none.
+    """How badly an interest tells the next actual behaviour from a sampled one, () float.
 
     Args:
         network: logit of a pair, (N, 2D) to (N, 1).
@@ -212,14 +199,12 @@ def next_behavior_loss(
         actual, sampled: (B, L, D) float, embedded behaviours in the order of the input.
         known: (B, L) bool, where ``sampled`` holds a behaviour, in the order of the input.
     """
-    order, follows = evolution.order, evolution.mask[:, 1:]
-    known = known.gather(1, order)[:, 1:]
-    logits, labels = [], []
-    for following, pairs, truth in ((actual, follows, 1.0), (sampled, follows & known, 0.0)):
-        later = take_positions(following, order)[:, 1:]
-        joined = torch.cat([evolution.interests[:, :-1][pairs], later[pairs]], dim=-1)
-        logits.append(network(joined))
-        labels.append(torch.full_like(logits[-1], truth))
-    logit, label = torch.cat(logits), torch.cat(labels)
-    total = F.binary_cross_entropy_with_logits(logit, label, reduction="sum")
-    return total / max(len(logit), 1)
+    order = evolution.order
+    return next_behavior_loss(
+        network,
+        evolution.interests,
+        take_positions(actual, order),
+        take_positions(sampled, order),
+        evolution.mask,
+        known.gather(1, order),
+    )

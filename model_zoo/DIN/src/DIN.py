@@ -1,58 +1,35 @@
-"""DIN: behaviour sequences weighed against the target (arXiv:1706.06978)."""
+"""DIN: behaviour sequences weighed against the target (Zhou et al., KDD 2018, arXiv:1706.06978)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from fuxictr.features import FeatureMap
-from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
+from fuxictr_loopfm.host.sequence_model import ScoreSettings, SequenceModel
 from fuxictr_loopfm.layers.base import masked_softmax, zero_padding
-from fuxictr_loopfm.layers.groups import (
-    FieldSetting,
-    concat_fields,
-    concat_sequences,
-    sequence_groups,
-)
+from fuxictr_loopfm.layers.behaviours import weighted_sum
+from fuxictr_loopfm.layers.groups import FieldSetting, sequence_groups
 from fuxictr_loopfm.layers.target_attention import score_pairs
 
 
 class TargetAttention(nn.Module):
     """Weighted sum of a sequence; an MLP scores each position against the target.
 
+    The local activation unit of the paper's section 4.3: sum over j of a(s_j, q) s_j.
+
     Args:
         width: width D of target and sequence.
-        hidden_units: widths of the score MLP's hidden layers.
-        hidden_activations: their activation. Dice normalises over all positions of a batch,
-            padding included, as in FuxiCTR.
-        output_activation: activation of the score, None for a raw score.
-        dropout: probability inside the score MLP.
+        scores: the network a.
         use_softmax: whether weights are normalised over the valid positions.
     """
 
-    def __init__(
-        self,
-        width: int,
-        hidden_units: Sequence[int],
-        hidden_activations: str | list[str],
-        output_activation: str | None,
-        dropout: float,
-        use_softmax: bool,
-    ) -> None:
+    def __init__(self, width: int, scores: ScoreSettings, use_softmax: bool) -> None:
         super().__init__()
         self.use_softmax = use_softmax
-        self.score = MLP_Block(
-            input_dim=4 * width,
-            output_dim=1,
-            hidden_units=list(hidden_units),
-            hidden_activations=hidden_activations,
-            output_activation=output_activation,
-            dropout_rates=dropout,
-        )
+        self.score = scores.network(width)
 
     def forward(self, target: Tensor, sequence: Tensor, mask: Tensor) -> Tensor:
         """Pool sequence (B, L, D) under ``mask`` (B, L) for target (B, D); returns (B, D)."""
@@ -60,23 +37,16 @@ class TargetAttention(nn.Module):
         weight = score_pairs(self.score.mlp, target.unsqueeze(1), sequence)  # (B, L)
         if self.use_softmax:
             weight = masked_softmax(weight, mask)
-        return torch.bmm(weight.unsqueeze(1), sequence).squeeze(1)
+        return weighted_sum(weight, sequence)
 
 
-class DIN(BaseModel):
+class DIN(SequenceModel):
     """Target attention over behaviour sequences, then a DNN on all fields.
 
-    A sequence's padding is where its first field is 0, on either side. Every two-dimensional
-    field, a history of the host included, goes into the DNN.
+    ``SequenceModel`` says what padding is, what else goes into the DNN, and what the common
+    arguments mean.
 
     Args:
-        feature_map: features of the data set.
-        model_id: name of the checkpoint.
-        gpu: device index, -1 for the CPU.
-        learning_rate: step size.
-        embedding_dim: width of a field that states none itself.
-        dnn_hidden_units: widths of the DNN's hidden layers.
-        dnn_activations: their activation.
         attention_hidden_units: widths of the score MLP's hidden layers.
         attention_hidden_activations: their activation.
         attention_output_activation: activation of the score, None for a raw score.
@@ -84,9 +54,6 @@ class DIN(BaseModel):
         din_target_field: target fields, see ``field_groups``; null for no sequence module.
         din_sequence_field: sequences, as many groups as ``din_target_field``.
         din_use_softmax: whether attention weights are normalised.
-        net_dropout: probability after every hidden layer of the DNN.
-        batch_norm: whether the DNN's hidden layers are batch-normalised.
-        **kwargs: FuxiCTR's settings: optimizer, loss, regularizers, metrics and so on.
 
     Raises:
         ConfigError: the fields do not fit each other or the features.
@@ -112,30 +79,23 @@ class DIN(BaseModel):
         batch_norm: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, **kwargs)
-        self.groups = sequence_groups(
+        groups = sequence_groups(
             feature_map.features, embedding_dim, din_target_field, din_sequence_field
         )
-        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
-        self.attention_layers = nn.ModuleList(
-            TargetAttention(
-                group.width,
-                attention_hidden_units,
-                attention_hidden_activations,
-                attention_output_activation,
-                attention_dropout,
-                din_use_softmax,
-            )
-            for group in self.groups
+        super().__init__(feature_map, groups, embedding_dim, model_id=model_id, gpu=gpu, **kwargs)
+        scores = ScoreSettings(
+            attention_hidden_units,
+            attention_hidden_activations,
+            attention_dropout,
+            attention_output_activation,
         )
-        self.dnn = MLP_Block(
-            input_dim=feature_map.sum_emb_out_dim(),
-            output_dim=1,
-            hidden_units=list(dnn_hidden_units),
-            hidden_activations=dnn_activations,
-            output_activation=self.output_activation,
-            dropout_rates=net_dropout,
-            batch_norm=batch_norm,
+        self.attention_layers = nn.ModuleList(
+            TargetAttention(group.width, scores, din_use_softmax) for group in groups
+        )
+        # Each sequence gives way to an interest of its own width.
+        pooled_width = feature_map.sum_emb_out_dim() - self.other_width
+        self.dnn = self.build_dnn(
+            pooled_width, dnn_hidden_units, dnn_activations, net_dropout, batch_norm
         )
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
         self.reset_parameters()
@@ -147,10 +107,8 @@ class DIN(BaseModel):
         fields = self.embedding_layer(features)
         pooled: dict[str, Tensor] = {}
         for group, attention in zip(self.groups, self.attention_layers, strict=True):
-            target = concat_fields(fields, group.target)
-            sequence = concat_sequences(fields, group.sequence)
+            interest = attention(*self.behaviours(group, features, fields))
             widths = [fields[name].shape[-1] for name in group.sequence]
-            interest = attention(target, sequence, features[group.sequence[0]] != 0)
             pooled.update(zip(group.sequence, interest.split(widths, dim=-1), strict=True))
         fields.update(pooled)
         return {"y_pred": self.dnn(self.embedding_layer.dict2tensor(fields, flatten_emb=True))}

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from fuxictr.pytorch.layers import MLP_Block
 from torch import Tensor, nn
 
+from fuxictr_loopfm.host.sequence_model import ScoreSettings
 from fuxictr_loopfm.layers.base import head_width, masked_softmax, zero_padding
+from fuxictr_loopfm.layers.behaviours import places, sum_and_product, weighted_sum
 from fuxictr_loopfm.layers.groups import SequenceGroup
 from fuxictr_loopfm.layers.target_attention import score_pairs
 
@@ -22,10 +23,7 @@ class InterestSettings:
         num_heads: heads of every self-attention, and interests per sequence.
         net_dropout: probability after self-attention.
         layer_norm: whether self-attention ends in a layer normalisation.
-        attention_hidden_units: widths of the score MLPs' hidden layers.
-        attention_activation: their activation. Dice normalises over all positions of a batch,
-            padding included, as in FuxiCTR.
-        attention_dropout: probability inside attention and score MLPs.
+        scores: the score networks; their dropout is self-attention's too.
         pos_emb_dim: width of the position that joins the target, None for no position.
         legacy_mask: whether the refiner leaks as FuxiCTR's does, see ``DMIN``.
     """
@@ -33,9 +31,7 @@ class InterestSettings:
     num_heads: int
     net_dropout: float
     layer_norm: bool
-    attention_hidden_units: tuple[int, ...]
-    attention_activation: str | list[str]
-    attention_dropout: float
+    scores: ScoreSettings
     pos_emb_dim: int | None
     legacy_mask: bool
 
@@ -53,7 +49,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = settings.num_heads
         self.head_dim = head_width(width, settings.num_heads)
-        self.dropout = settings.attention_dropout
+        self.dropout = settings.scores.dropout
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
 
     def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
@@ -117,25 +113,17 @@ class InterestHead(nn.Module):
             self.position = nn.Embedding(group.max_len, settings.pos_emb_dim)
             nn.init.zeros_(self.position.weight)
             self.placed_target = nn.Linear(width + settings.pos_emb_dim, width)
-        self.attention = MLP_Block(
-            input_dim=4 * width,
-            output_dim=1,
-            hidden_units=list(settings.attention_hidden_units),
-            hidden_activations=settings.attention_activation,
-            dropout_rates=settings.attention_dropout,
-        )
+        self.attention = settings.scores.network(width)
 
     def forward(self, sequence: Tensor, head: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Sequence (B, L, D), head (B, L, D / H), target (B, D), mask (B, L) to interest (B, D)."""
         seen = zero_padding(self.feed_forward(sequence, self.output(head)), mask)
         query = target.unsqueeze(1)
         if self.position is not None:
-            # Counted from the oldest valid behaviour: the same with padding on either side.
-            place = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
             query = query.expand(-1, mask.shape[1], -1)
-            query = self.placed_target(torch.cat([query, self.position(place)], dim=-1))
+            query = self.placed_target(torch.cat([query, self.position(places(mask))], dim=-1))
         weight = masked_softmax(score_pairs(self.attention.mlp, query, seen), mask)
-        return torch.bmm(weight.unsqueeze(1), seen).squeeze(1)
+        return weighted_sum(weight, seen)
 
 
 class InterestExtractor(nn.Module):
@@ -175,8 +163,7 @@ class InterestExtractor(nn.Module):
             for index, head in enumerate(self.heads)
         ]
         if self.sum_pooling:
-            total = sequence.sum(dim=1)
-            interests += [total, target * total]
+            interests.append(sum_and_product(sequence, target))
         return torch.cat(interests, dim=-1), refined
 
 
@@ -189,31 +176,3 @@ def causal_mask(mask: Tensor) -> Tensor:
     older = mask.new_ones(length, length).tril()
     own = torch.eye(length, dtype=torch.bool, device=mask.device)
     return (mask.unsqueeze(1) & older | own).unsqueeze(1)
-
-
-def next_behavior_loss(
-    network: nn.Module,
-    refined: Tensor,
-    actual: Tensor,
-    sampled: Tensor,
-    known: Tensor,
-    known_sampled: Tensor,
-) -> Tensor:
-    """How badly a refined behaviour tells the next actual one from a sampled one.
-
-    Binary cross entropy averaged over all valid pairs of neighbours; 0 if there are none.
-
-    Args:
-        network: logit of a pair, (N, 2D) to (N, 1).
-        refined, actual, sampled: (B, L, D) float.
-        known, known_sampled: (B, L) bool, valid positions of the sequence and of its negatives.
-    """
-    logits, labels = [], []
-    for following, valid, truth in ((actual, known, 1.0), (sampled, known_sampled, 0.0)):
-        pairs = known[:, :-1] & known[:, 1:] & valid[:, 1:]
-        joined = torch.cat([refined[:, :-1][pairs], following[:, 1:][pairs]], dim=-1)
-        logits.append(network(joined))
-        labels.append(torch.full_like(logits[-1], truth))
-    logit, label = torch.cat(logits), torch.cat(labels)
-    total = F.binary_cross_entropy_with_logits(logit, label, reduction="sum")
-    return total / max(len(logit), 1)

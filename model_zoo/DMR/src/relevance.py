@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from fuxictr.pytorch.layers import MLP_Block
 from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.host.sequence_model import ScoreSettings
 from fuxictr_loopfm.layers.base import masked_softmax, zero_padding
+from fuxictr_loopfm.layers.behaviours import newest, places, telling_apart_loss, weighted_sum
 from fuxictr_loopfm.layers.groups import FieldSetting, SequenceGroup, field_groups, field_width
 from fuxictr_loopfm.layers.target_attention import score_pairs
 
@@ -24,16 +25,11 @@ class RelevanceSettings:
     """What the sequence modules of one model share.
 
     Attributes:
-        attention_hidden_units: widths of the score MLPs' hidden layers.
-        attention_activation: their activation. Dice normalises over all positions of a batch,
-            padding included, as in FuxiCTR.
-        attention_dropout: probability inside the score MLPs.
+        scores: the score networks.
         pos_emb_dim: width of a position.
     """
 
-    attention_hidden_units: Sequence[int]
-    attention_activation: str | list[str]
-    attention_dropout: float
+    scores: ScoreSettings
     pos_emb_dim: int
 
 
@@ -61,13 +57,7 @@ class PositionalAttention(nn.Module):
             nn.init.normal_(self.position.weight, std=EMBEDDING_STD)
             given += settings.pos_emb_dim
         self.query = nn.Linear(given, group.width)
-        self.score = MLP_Block(
-            input_dim=4 * group.width,
-            output_dim=1,
-            hidden_units=list(settings.attention_hidden_units),
-            hidden_activations=settings.attention_activation,
-            dropout_rates=settings.attention_dropout,
-        )
+        self.score = settings.scores.network(group.width)
 
     def forward(self, sequence: Tensor, mask: Tensor, given: list[Tensor]) -> Tensor:
         """Scores (B, L) of sequence (B, L, D).
@@ -75,9 +65,7 @@ class PositionalAttention(nn.Module):
         ``given`` holds tensors (B, L, width) for the query; ``mask`` (B, L) places the behaviours.
         """
         if self.position is not None:
-            # Counted from the oldest valid behaviour: the same with padding on either side.
-            place = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
-            given = [*given, self.position(place)]
+            given = [*given, self.position(places(mask))]
         query = F.relu(self.query(torch.cat(given, dim=-1)))
         return score_pairs(self.score.mlp, query, sequence)
 
@@ -113,8 +101,8 @@ class ItemToItem(nn.Module):
         by_position = target.unsqueeze(1).expand(-1, mask.shape[1], -1)
         scores = self.attention(sequence, mask, [by_position, *context])
         weight = masked_softmax(scores, mask)
-        pooled = torch.bmm(weight.unsqueeze(1), sequence).squeeze(1)
-        return pooled, scores.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True)
+        relevance = scores.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True)
+        return weighted_sum(weight, sequence), relevance
 
 
 class UserToItem(nn.Module):
@@ -139,7 +127,7 @@ class UserToItem(nn.Module):
         ``context`` holds tensors (B, L, width).
         """
         weight = masked_softmax(self.attention(sequence, mask, context), mask)
-        user = F.relu(self.output(torch.bmm(weight.unsqueeze(1), sequence).squeeze(1)))
+        user = F.relu(self.output(weighted_sum(weight, sequence)))
         return zero_padding(user, mask.any(dim=1))
 
 
@@ -169,12 +157,6 @@ class OutputTables(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
-def newest(mask: Tensor) -> Tensor:
-    """The last valid position of each row of ``mask`` (B, L), (B, L) bool."""
-    not_older = mask.long().flip(1).cumsum(1).flip(1) == 1
-    return mask & not_older
-
-
 def newest_ids(features: Mapping[str, Tensor], names: Sequence[str], mask: Tensor) -> list[Tensor]:
     """Ids (B,) of the fields at the last valid position of ``mask`` (B, L), 0 without any."""
     chosen = newest(mask)
@@ -184,17 +166,14 @@ def newest_ids(features: Mapping[str, Tensor], names: Sequence[str], mask: Tenso
 def match_loss(user: Tensor, actual: Tensor, sampled: Tensor, valid: Tensor) -> Tensor:
     """How badly a user tells the next actual behaviour from a sampled one.
 
-    Binary cross entropy of inner products, averaged over actual and sampled; 0 if none is valid.
+    Binary cross entropy of inner products, () float, averaged over actual and sampled; 0 if none
+    is valid.
 
     Args:
         user, actual, sampled: (B, D) float.
         valid: (B,) bool, samples that count.
     """
-    logits = torch.stack([(user * actual).sum(-1)[valid], (user * sampled).sum(-1)[valid]])
-    labels = torch.zeros_like(logits)
-    labels[0] = 1.0
-    total = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
-    return total / max(logits.numel(), 1)
+    return telling_apart_loss((user * actual).sum(-1)[valid], (user * sampled).sum(-1)[valid])
 
 
 def context_groups(
