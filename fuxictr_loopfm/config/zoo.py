@@ -8,12 +8,13 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from fuxictr_loopfm.config.folders import read_yaml
 from fuxictr_loopfm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def _source_folder(zoo: Path, model: str) -> Path | None:

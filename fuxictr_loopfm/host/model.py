@@ -1,8 +1,7 @@
-"""From an experiment to a FuxiCTR model: feature map, histories, seeds, and what code it is."""
+"""From an experiment to a FuxiCTR model: feature map, histories and seeds."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from torch import Tensor, nn
 
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.config.zoo import find_model, load_model_class
+from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.data.artifact import REBUILD
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.data.evaluated import feature_problems
@@ -123,12 +122,3 @@ def save_weights(model: Any, path: Path | str) -> None:
 def count_parameters(model: Any) -> int:
     """Trainable parameters of the served model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def source_identity(experiment: Experiment) -> str:
-    """SHA-256 over the model's own source files."""
-    folder = find_model(experiment.params["model"], list(experiment.zoos))
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

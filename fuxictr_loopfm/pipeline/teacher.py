@@ -18,19 +18,15 @@ from torch import Tensor
 
 from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.identity import compressor_identity, teacher_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.data.encode import EncodedView, build_view
+from fuxictr_loopfm.data.encode import build_view
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
 from fuxictr_loopfm.files.atomic import atomic_dir, fingerprint, locked
-from fuxictr_loopfm.host.model import (
-    feature_map_of,
-    new_model,
-    save_weights,
-    source_identity,
-)
+from fuxictr_loopfm.host.model import feature_map_of, new_model, save_weights
 from fuxictr_loopfm.host.trainer import progress, train_epochs
 from fuxictr_loopfm.pipeline.origin import require_origin
 from fuxictr_loopfm.pipeline.teacher_files import (
@@ -43,37 +39,8 @@ from fuxictr_loopfm.pipeline.teacher_files import (
 )
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
-# Raised when the same taps would read something else, so that older logs are not reused.
-EXTRACTION_VERSION = 2
-IGNORED_PARAMS = ("gpu", "verbose", "model_root", "data_root", "num_workers", "model_id")
 SOFT_LABEL = ("soft_label",)
 CONTROLS = ("untrained", "random_projection")
-
-
-def teacher_identity(teacher: Experiment, view: EncodedView) -> dict[str, Any]:
-    """Everything that determines the teacher's weights, and nothing else."""
-    params = {
-        name: value
-        for name, value in teacher.params.items()
-        if name not in IGNORED_PARAMS and not name.startswith("loopfm_")
-    }
-    return {"view": view.fingerprint, "params": params, "source": source_identity(teacher)}
-
-
-def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:
-    """Everything that determines the compressor, given the teacher."""
-    names = [
-        "checkpoint",
-        "taps",
-        "dim",
-        "compressor",
-        "compressor_hidden",
-        "compressor_lr",
-        "matryoshka_dims",
-    ]
-    if keys.compressor == "post_hoc":
-        names.append("compressor_epochs")
-    return {"extraction_version": EXTRACTION_VERSION} | {n: getattr(keys, n) for n in names}
 
 
 class TeacherRun:
@@ -87,7 +54,7 @@ class TeacherRun:
         self.prepared = prepared
         self.view = build_view(prepared, teacher.params, "teacher")
         identity = {
-            "teacher": teacher_identity(teacher, self.view),
+            "teacher": teacher_identity(teacher, self.view.fingerprint),
             "compressor": compressor_identity(keys),
         }
         self.teacher_fingerprint = fingerprint(identity["teacher"])
@@ -194,7 +161,7 @@ class TeacherRun:
                     "expid": self.teacher.expid,
                     "teacher": self.teacher_fingerprint,
                     "compressor": self.compressor_fingerprint,
-                    "identity": teacher_identity(self.teacher, self.view),
+                    "identity": teacher_identity(self.teacher, self.view.fingerprint),
                     "dataset_id": self.prepared.spec.dataset_id,
                     "dataset_fingerprint": self.prepared.fingerprint,
                     "train_periods": list(self.prepared.spec.periods.teacher_train),

@@ -1,8 +1,7 @@
-"""What a run depends on besides its data: versions, machine and the exact code."""
+"""What a run depends on besides its data: versions, machine and commit."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -12,24 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fuxictr_loopfm.files import atomic
-
 _PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def code_identity(model_folder: Path | str | None = None) -> str:
-    """SHA-256 over the names and contents of the package's ``.py`` files.
-
-    Args:
-        model_folder: folder of the model's own code, counted in when given.
-    """
-    digest = hashlib.sha256()
-    for root in [_PACKAGE] + ([Path(model_folder)] if model_folder is not None else []):
-        for path in sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix()):
-            name = path.relative_to(root).as_posix()
-            digest.update(f"{name} {atomic.sha256_file(path)}\n".encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
 
 
 def collect_environment() -> dict[str, Any]:

@@ -17,13 +17,12 @@ from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.files.plain_text import parse_json
 from fuxictr_loopfm.files.seals import SEAL, seal_problem, with_seal, without_seal
-from fuxictr_loopfm.records.environment import code_identity, collect_environment, utc_now
+from fuxictr_loopfm.records.environment import collect_environment, utc_now
 from fuxictr_loopfm.records.packing import is_header, merged
 
 __all__ = [
     "METRICS",
     "RunRecord",
-    "code_identity",
     "collect_environment",
     "read_records",
     "utc_now",

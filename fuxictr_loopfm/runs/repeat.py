@@ -22,10 +22,10 @@ import torch
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.identity import identity_config
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.runs.reporting import identity_config
 from fuxictr_loopfm.store.extraction_log import ExtractionManifest
 
 VERTICAL, TEACHER, PLAIN = "vertical", "teacher", "plain"

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.config.zoo import find_model
-from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.config.identity import identity_config, run_fingerprints
 from fuxictr_loopfm.host.distributed import world_size
 from fuxictr_loopfm.host.model import count_parameters
-from fuxictr_loopfm.records.record import RunRecord, code_identity, collect_environment
-
-NOT_IDENTITY = ("gpu", "verbose", "model_root", "data_root", "num_workers")
-NOT_IDENTITY_ENDINGS = ("_data", "_config", "_prepared", "_prepare", "_model_zoo", "_delivery")
+from fuxictr_loopfm.records.record import RunRecord, collect_environment
 
 
 @dataclass(frozen=True)
@@ -39,20 +35,6 @@ class Outcome:
     bytes_per_event: float = 0.0
 
 
-def identity_config(experiment: Experiment) -> dict[str, Any]:
-    """The resolved configuration without what depends on where it runs."""
-    return {
-        name: value
-        for name, value in experiment.params.items()
-        if name not in NOT_IDENTITY and not name.endswith(NOT_IDENTITY_ENDINGS)
-    }
-
-
-def model_identity(experiment: Experiment) -> str:
-    """Identity of the package's code and the model's."""
-    return code_identity(find_model(experiment.params["model"], list(experiment.zoos)))
-
-
 def make_record(
     experiment: Experiment,
     outcome: Outcome,
@@ -66,7 +48,6 @@ def make_record(
     repeat: dict[str, Any],
 ) -> RunRecord:
     """The record of a finished run; arguments as in ``RunRecord``."""
-    config = identity_config(experiment)
     return RunRecord(
         expid=experiment.expid,
         model=model_name,
@@ -79,13 +60,11 @@ def make_record(
         params=count_parameters(outcome.model),
         bytes_per_event=outcome.bytes_per_event,
         train_seconds=outcome.train_seconds,
-        config=config,
+        config=identity_config(experiment),
         fingerprints={
-            "data": outcome.data,
-            "code": model_identity(experiment),
+            **run_fingerprints(experiment, outcome.data),
             "teacher": outcome.teacher,
             "store": outcome.store,
-            "config": fingerprint(config),
         },
         environment=collect_environment(),
         command=command,

@@ -15,6 +15,7 @@ from typing import Any
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.identity import identity_config
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint, scratch_dir
 from fuxictr_loopfm.host import distributed
@@ -22,7 +23,6 @@ from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.record import METRICS, RunRecord, collect_environment
 from fuxictr_loopfm.runs.plain import FILES, run_plain
 from fuxictr_loopfm.runs.repeat import GIVEN, OWN, PLAIN, TEACHER, VERTICAL, with_tuples
-from fuxictr_loopfm.runs.reporting import identity_config
 from fuxictr_loopfm.runs.rerun_data import plain_files, prepared_data
 from fuxictr_loopfm.runs.teacher import run_teacher
 from fuxictr_loopfm.runs.vertical import run_vertical

@@ -12,6 +12,7 @@ import numpy as np
 
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.identity import identity_config, model_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.distillation import DistillationSpec, Distiller
@@ -33,9 +34,7 @@ from fuxictr_loopfm.runs.repeat import (
 )
 from fuxictr_loopfm.runs.reporting import (
     Outcome,
-    identity_config,
     make_record,
-    model_identity,
 )
 
 

@@ -16,6 +16,7 @@ from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.folders import expids
+from fuxictr_loopfm.config.identity import run_fingerprints
 from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.errors import ConfigError
@@ -29,12 +30,10 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     write_vertical_config,
 )
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
-from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.prepared.parts import did_you_mean
 from fuxictr_loopfm.records.record import RunRecord, read_records, write_record
-from fuxictr_loopfm.runs.reporting import identity_config, model_identity
 from fuxictr_loopfm.runs.vertical import run_vertical
 
 FIRST_SEED = 2019
@@ -147,11 +146,7 @@ class Benchmark:
         if not path.is_file():
             return None
         record = read_records([path])[0]
-        wanted = {
-            "config": fingerprint(identity_config(experiment)),
-            "data": self.prepared.fingerprint,
-            "code": model_identity(experiment),
-        }
+        wanted = run_fingerprints(experiment, self.prepared.fingerprint)
         same = all(record.fingerprints[name] == value for name, value in wanted.items())
         return record if same else None
 

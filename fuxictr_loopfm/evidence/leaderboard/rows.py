@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtr
 
+from fuxictr_loopfm.config.identity import compared_config
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.methods import BASE, METHODS
 from fuxictr_loopfm.files import atomic
@@ -24,12 +25,6 @@ COLUMNS = (
     *(name for metric in METRICS for name in (metric, f"{metric}_std")),
     "params", "bytes_per_event", "train_seconds",
 )  # fmt: skip
-# These name a run or say where it took place, not what was trained; the data set's id is a field
-# of the record itself.
-_NOT_COMPARED = frozenset(
-    {"seed", "expid", "model_id", "dataset_id", "gpu", "verbose", "num_workers"}
-    | {"model_root", "data_root"}
-)
 _ORDER = {method: place for place, method in enumerate(METHODS)}
 # Differences of AUC that agree to rounding have no variance to test with.
 _SAME = 1e-12
@@ -143,17 +138,13 @@ def require_comparable(records: Sequence[RunRecord]) -> None:
             )
 
 
-def _compared_config(run: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in run.config.items() if key not in _NOT_COMPARED}
-
-
 def newest_runs(records: Iterable[RunRecord]) -> tuple[list[RunRecord], list[str]]:
     """The newest run of each configuration and seed, oldest first, and a remark per run dropped."""
     kept: dict[tuple[Any, ...], RunRecord] = {}
     dropped: dict[tuple[Any, ...], int] = defaultdict(int)
     for run in sorted(records, key=lambda run: run.started_at):
         name = (run.dataset_id, run.model, run.method, run.encoder, run.seed)
-        key = (*name, atomic.fingerprint(_compared_config(run)))
+        key = (*name, atomic.fingerprint(compared_config(run.config)))
         older = kept.pop(key, run)
         dropped[key] += older != run
         kept[key] = run
@@ -172,11 +163,13 @@ def group_runs(records: Iterable[RunRecord]) -> list[RunGroup]:
     for run in newest_runs(records)[0]:
         name = (run.dataset_id, run.model, run.method, run.encoder)
         by_config = named.setdefault(name, {})
-        by_config.setdefault(atomic.fingerprint(_compared_config(run)), {})[run.seed] = run
+        by_config.setdefault(atomic.fingerprint(compared_config(run.config)), {})[run.seed] = run
     groups = []
     for (*_, encoder), by_config in named.items():
         variants = list(by_config.values())
-        texts = _differences([_compared_config(next(iter(runs.values()))) for runs in variants])
+        texts = _differences(
+            [compared_config(next(iter(runs.values())).config) for runs in variants]
+        )
         for runs, text in zip(variants, texts, strict=True):
             groups.append(RunGroup(f"{encoder} {text}".strip(), runs))
     return groups

@@ -8,14 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.identity import teacher_mark
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.benchmark.configs import HIDDEN_UNITS
 from fuxictr_loopfm.evidence.paper.table import TableRow, Vertical
-from fuxictr_loopfm.files.atomic import fingerprint
-from fuxictr_loopfm.host.model import source_identity
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
-from fuxictr_loopfm.runs.reporting import identity_config
 
 TEACHER_FINGERPRINT = "teacher_fingerprint"
 TEACHER_OVERRIDES = "teacher_overrides"
@@ -88,8 +86,7 @@ def with_teacher_identity(experiment: Experiment, teacher: Experiment, row: Tabl
 
     A run of the same vertical params with another teacher is another run.
     """
-    identity = {"params": identity_config(teacher), "source": source_identity(teacher)}
-    noted: dict[str, Any] = {TEACHER_FINGERPRINT: fingerprint(identity)}
+    noted: dict[str, Any] = {TEACHER_FINGERPRINT: teacher_mark(teacher)}
     if row.teacher:
         noted[TEACHER_OVERRIDES] = row.teacher
     return replace(experiment, params={**experiment.params, **noted})

@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.errors import ConfigError
-
-PARAMS: dict[str, Any] = {
-    "model": "DeepFM",
-    "model_id": "DeepFM_test",
-    "model_root": "checkpoints",
-    "data_root": "data",
-    "dataset_id": "d",
-    "feature_cols": [
-        {"name": ["user", "item"], "active": True, "dtype": "str", "type": "categorical"},
-        {"name": "old", "active": False, "dtype": "str", "type": "categorical"},
-    ],
-    "label_col": {"name": "click", "dtype": "float"},
-    "batch_size": 16,
-    "seed": 0,
-    "metrics": ["AUC"],
-}
-
-
-def experiment_of(**changes: Any) -> Experiment:
-    here = Path("here")
-    return Experiment.from_params(
-        {**PARAMS, **changes}, "test", base_dir=here, zoo=here, config_dir=here
-    )
+from tests.unit.config.experiments import PARAMS, experiment_of
 
 
 def test_an_experiment_has_the_columns_of_its_params() -> None:

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fuxictr_loopfm
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.records import environment
 from fuxictr_loopfm.records.record import (
     RunRecord,
-    code_identity,
     collect_environment,
     read_records,
     utc_now,
@@ -173,27 +171,6 @@ def test_paths_without_records_are_refused(tmp_path):
         read_records([tmp_path])
 
 
-def test_code_identity_follows_names_and_contents_of_python_files_only(tmp_path):
-    model = tmp_path / "DeepFM" / "src"
-    model.mkdir(parents=True)
-    (model / "DeepFM.py").write_text("x = 1\n")
-    first = code_identity(tmp_path)
-    (tmp_path / "notes.md").write_text("text")
-    assert code_identity(tmp_path) == first != code_identity()
-    (model / "DeepFM.py").write_text("x = 2\n")
-    second = code_identity(tmp_path)
-    (model / "DeepFM.py").rename(model / "Other.py")
-    assert len({first, second, code_identity(tmp_path)}) == 3
-    assert len(first) == 64
-
-
-def test_code_identity_does_not_depend_on_where_the_model_lies(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "m.py").write_text("x = 1\n")
-    assert code_identity(tmp_path / "a") == code_identity(tmp_path / "b")
-
-
 def test_environment_names_the_interpreter_the_libraries_and_the_machine():
     found = collect_environment()
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
@@ -211,7 +188,3 @@ def test_now_is_a_valid_start_time():
     record = make(started=utc_now())
     assert record.started_at > make().started_at
     assert make(started="2026-01-31T12:00:00Z").started_at == make().started_at
-
-
-def test_the_package_is_what_code_identity_reads():
-    assert Path(fuxictr_loopfm.__file__).parent == environment._PACKAGE
