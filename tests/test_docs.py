@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_architecture import ALLOWED
 
 from fuxictr_loopfm.commands.cli import build_parser
 from fuxictr_loopfm.commands.registry import COMMANDS
@@ -92,6 +93,25 @@ def test_every_command_is_in_the_readme_and_has_help_with_an_example(
 def test_the_script_that_the_readme_shows_is_the_one_that_is_tested() -> None:
     script = ROOT / "tests" / "integration" / "own_project" / "run_expid.py"
     assert f"```python\n{script.read_text(encoding='utf-8')}```" in README
+
+
+def test_the_picture_of_the_rooms_is_the_rule_that_is_tested() -> None:
+    """Every room is in it, above all that it may import."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = text.split("```")[1].strip().splitlines()
+    heights = {
+        room: -number
+        for number, line in enumerate(picture)
+        for room in re.split(r"   +", line)[0].split()
+    }
+    assert heights.keys() | {"__main__"} == ALLOWED.keys(), "give each room its line in the picture"
+    wrong = [
+        f"{room} may import {other}, which the picture does not have below it"
+        for room in heights
+        for other in ALLOWED[room]
+        if heights[other] >= heights[room]
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("target", re.findall(r"make ([a-z]+)", README))
