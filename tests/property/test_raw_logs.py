@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tempfile
 from pathlib import Path
 
+import custom
 import numpy as np
 import pandas as pd
 import yaml
@@ -16,9 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "data_prep"))
-custom = importlib.import_module("custom")
 
 USERS = ["u1", "u10", "u", "\u00e9", "e\u0301", "\u6728", "\U0001f600", "a b", "a,b", 'q"q']
 MAX_LEN, START = 3, 1_600_000_000

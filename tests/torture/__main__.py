@@ -59,6 +59,12 @@ def run_section(name: str, profile: Profile) -> Section:
     return section
 
 
+def environment(name: str) -> dict[str, str]:
+    """Variables of a section's process."""
+    paths = filter(None, [str(ROOT / "data_prep"), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **ENVIRONMENTS.get(name, {})}
+
+
 def run_apart(name: str, out: Path, *, short: bool) -> Section:
     """A section in a process of its own: a crash is its own survivor and ends no other.
 
@@ -69,11 +75,10 @@ def run_apart(name: str, out: Path, *, short: bool) -> Section:
     command = [sys.executable, "-m", "tests.torture", "--one", name, "--out", str(out)]
     command += ["--short"] if short else []
     with open(out / f"{name}.log", "wb") as log:
-        environment = {**os.environ, **ENVIRONMENTS.get(name, {})}
-        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=log, stderr=log).returncode
+        done = subprocess.run(command, cwd=ROOT, env=environment(name), stdout=log, stderr=log)
     if answer.is_file():
         return Section(**json.loads(answer.read_text(encoding="utf-8")))
-    return Section(name, survivors=[f"ended with code {code}, see {name}.log"])
+    return Section(name, survivors=[f"ended with code {done.returncode}, see {name}.log"])
 
 
 def _timed(name: str, options: argparse.Namespace) -> Result:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ import yaml
 from fuxictr_loopfm.compression.autoencoder import CoTrainer
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.errors import LoopFMError
-from fuxictr_loopfm.files.atomic import fingerprint
-from fuxictr_loopfm.files.seals import with_seal
+from fuxictr_loopfm.files.seals import with_seal, without_seal
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import read_records
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.store.schema import manifest_fingerprint
 from tests.torture.archives_readers import (
     CHECKS,
     artifacts,
@@ -38,7 +38,7 @@ from tests.torture.section import Profile, Section
 ARCHIVES = Path(__file__).resolve().parents[1] / "archives"
 # What a message must hold to say how to go on.
 REMEDY = re.compile(r"rebuilt|again|prepare the data|[Uu]se the release|[Dd]elete")
-Raise = Callable[[Path, dict[str, Any]], Callable[[], Any]]
+Reader = Callable[[Path], Any]
 
 
 def torture(profile: Profile) -> Section:
@@ -56,11 +56,13 @@ def torture(profile: Profile) -> Section:
             except LoopFMError as error:
                 problems = [f"{archive.name}: {name}: refused: {error}"]
             section.survivors += problems
-        for name, raised in RAISED.items():
+        for name, path, read in raised(folder, expected):
             copied = profile.folder / f"{archive.name} {name}"
             shutil.copytree(archive, copied)
             section.count("copies of a higher major version")
-            problem = not_refused(raised(copied, expected))
+            newer = copied / path.relative_to(folder)
+            _raise(newer)
+            problem = not_refused(lambda read=read, newer=newer: read(newer))
             section.survivors += [f"{archive.name}: {name}: {problem}"] * bool(problem)
     return section
 
@@ -77,87 +79,47 @@ def not_refused(read: Callable[[], Any]) -> str:
     return "a higher major version was read"
 
 
-def _json_version(path: Path, version: Any, *, sealed_by: str = "") -> None:
-    """Raise the version of a description, and its own fingerprint with it."""
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    plain["version"] = version
-    if sealed_by:
-        others = {name: value for name, value in plain.items() if name != sealed_by}
-        plain[sealed_by] = fingerprint(others)
-    path.write_text(json.dumps(plain), encoding="utf-8")
+def _raise_description(path: Path) -> None:
+    """Write the next major version into a description, as its own writer would have sealed it."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    packed = path.suffix == ".jsonl"  # of packed records the first line is the description
+    text, rest = (lines[0], lines[1:]) if packed else ("\n".join(lines), [])
+    plain = without_seal(yaml.safe_load(text))
+    version = plain.get("version", [1, 0])  # the oldest teachers say none
+    plain["version"] = [2, 0] if isinstance(version, list) else 2
+    if path.parent.name.startswith("store-"):
+        plain["fingerprint"] = manifest_fingerprint(plain)
+    elif path.parent.name.startswith("teacher-"):
+        plain = with_seal({**plain, "schema": "loopfm.teacher"})
+    path.write_text("\n".join([json.dumps(plain), *rest]) + "\n", encoding="utf-8")
 
 
-def _prepared(folder: Path, _: dict[str, Any]) -> Callable[[], Any]:
-    path = folder / "prepared" / "dataset.yaml"
-    plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump({**plain, "version": 2}), encoding="utf-8")
-    return lambda: PreparedDataset.load(folder / "prepared")
+def raised(folder: Path, expected: dict[str, Any]) -> Iterator[tuple[str, Path, Reader]]:
+    """(kind, file that says a version, its reader) of each kind, in a copy of an archive."""
+    own = artifacts(folder)
+    teacher, log = own / expected["teacher"]["folder"], own / expected["extraction"]["folder"]
+    store, view = own / expected["stores"]["int8"], folder / "data" / "Tiny_s1"
+    prepared, records = folder / "prepared", folder / "records"
+    manifest = "manifest.json"
+    pointers = pointer_file(folder, "train", EventStore.open(store).manifest.fingerprint)
+    (record,) = records.glob("*.json")
+    yield "prepared data set", prepared / "dataset.yaml", lambda p: PreparedDataset.load(p.parent)
+    yield "encoded view", view / "encoded.json", lambda p: EncodedView.open(p.parent)
+    yield "extraction log", log / manifest, lambda p: ExtractionLog.open(p.parent)
+    yield "teacher", teacher / manifest, lambda p: list(check_teacher(p.parents[4], expected))
+    yield "compressor", teacher / "compressor.pt", CoTrainer.load
+    yield "event store", store / manifest, lambda p: EventStore.open(p.parent)
+    yield "pointers", pointers, lambda p: list(check_pointers(p.parents[4], expected))
+    yield "record", record, lambda p: read_records([p])
+    yield "packed records", records / "records.jsonl", lambda p: read_records([p])
 
 
-def _view(folder: Path, _: dict[str, Any]) -> Callable[[], Any]:
-    view = folder / "data" / "Tiny_s1"
-    _json_version(view / "encoded.json", 2)
-    return lambda: EncodedView.open(view)
-
-
-def _extraction(folder: Path, expected: dict[str, Any]) -> Callable[[], Any]:
-    log = artifacts(folder) / expected["extraction"]["folder"]
-    _json_version(log / "manifest.json", [2, 0])
-    return lambda: ExtractionLog.open(log)
-
-
-def _teacher(folder: Path, expected: dict[str, Any]) -> Callable[[], Any]:
-    teacher = artifacts(folder) / expected["teacher"]["folder"]
-    plain = json.loads((teacher / "manifest.json").read_text(encoding="utf-8"))
-    plain |= {"schema": "loopfm.teacher", "version": [2, 0]}
-    (teacher / "manifest.json").write_text(json.dumps(with_seal(plain)), encoding="utf-8")
-    return lambda: list(check_teacher(folder, expected))
-
-
-def _compressor(folder: Path, expected: dict[str, Any]) -> Callable[[], Any]:
-    path = artifacts(folder) / expected["teacher"]["folder"] / "compressor.pt"
-    content = torch.load(path, weights_only=True)
-    torch.save({**content, "version": content["version"] + 1}, path)
-    return lambda: CoTrainer.load(path)
-
-
-def _store(folder: Path, expected: dict[str, Any]) -> Callable[[], Any]:
-    store = artifacts(folder) / expected["stores"]["int8"]
-    _json_version(store / "manifest.json", [2, 0], sealed_by="fingerprint")
-    return lambda: EventStore.open(store)
-
-
-def _pointers(folder: Path, expected: dict[str, Any]) -> Callable[[], Any]:
-    store = artifacts(folder) / expected["stores"]["int8"]
-    path = pointer_file(folder, "train", EventStore.open(store).manifest.fingerprint)
-    with h5py.File(path, "r+") as file:
-        file.attrs["version"] = file.attrs["version"].replace(b"1.", b"2.")
-    return lambda: list(check_pointers(folder, expected))
-
-
-def _record(folder: Path, _: dict[str, Any]) -> Callable[[], Any]:
-    (path,) = (folder / "records").glob("*.json")
-    _json_version(path, 2)
-    return lambda: read_records([path])
-
-
-def _packed_records(folder: Path, _: dict[str, Any]) -> Callable[[], Any]:
-    path = folder / "records" / "records.jsonl"
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    plain = json.loads(header)
-    plain["version"] = 2
-    path.write_text("\n".join([json.dumps(plain), *lines]) + "\n", encoding="utf-8")
-    return lambda: read_records([path])
-
-
-RAISED: dict[str, Raise] = {
-    "prepared data set": _prepared,
-    "encoded view": _view,
-    "extraction log": _extraction,
-    "teacher": _teacher,
-    "compressor": _compressor,
-    "event store": _store,
-    "pointers": _pointers,
-    "record": _record,
-    "packed records": _packed_records,
-}
+def _raise(path: Path) -> None:
+    if path.suffix == ".pt":
+        content = torch.load(path, weights_only=True)
+        torch.save({**content, "version": content["version"] + 1}, path)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            file.attrs["version"] = file.attrs["version"].replace(b"1.", b"2.")
+    else:
+        _raise_description(path)

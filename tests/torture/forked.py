@@ -46,7 +46,6 @@ _LATE = (
         )
     ),
 )
-_DATA_PREP = str(Path(__file__).resolve().parents[2] / "data_prep")
 
 
 def be_a_fork_server() -> None:
@@ -55,8 +54,6 @@ def be_a_fork_server() -> None:
 
     torch.set_num_threads(1)
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-    if _DATA_PREP not in sys.path:
-        sys.path.insert(0, _DATA_PREP)
     for name in _LATE:
         importlib.import_module(name)
 

@@ -5,47 +5,41 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import custom
 import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-DATA_PREP = Path(__file__).resolve().parents[2] / "data_prep"
-if str(DATA_PREP) not in sys.path:
-    sys.path.insert(0, str(DATA_PREP))
-
-import custom  # noqa: E402
-
-from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer  # noqa: E402
-from fuxictr_loopfm.config.experiment import Experiment  # noqa: E402
-from fuxictr_loopfm.config.folders import load_params, read_yaml  # noqa: E402
-from fuxictr_loopfm.data.encode import build_view  # noqa: E402
-from fuxictr_loopfm.data.view import EncodedView  # noqa: E402
-from fuxictr_loopfm.files.atomic import sha256_file  # noqa: E402
-from fuxictr_loopfm.files.seals import with_seal, without_seal  # noqa: E402
-from fuxictr_loopfm.host.model import read_feature_map  # noqa: E402
-from fuxictr_loopfm.prepared.columns_io import read_sequence  # noqa: E402
-from fuxictr_loopfm.prepared.dataset import PreparedDataset  # noqa: E402
-from fuxictr_loopfm.records.packing import packed  # noqa: E402
-from fuxictr_loopfm.records.record import RunRecord, read_records  # noqa: E402
-from fuxictr_loopfm.spec import SequenceSpec  # noqa: E402
-from fuxictr_loopfm.store.describe import describe_store  # noqa: E402
-from fuxictr_loopfm.store.event_store import EventStore  # noqa: E402
-from fuxictr_loopfm.store.extraction_log import ExtractionLog  # noqa: E402
-from fuxictr_loopfm.store.pointers import Pointers  # noqa: E402
-from fuxictr_loopfm.store.schema import manifest_fingerprint  # noqa: E402
-from fuxictr_loopfm.store.shard import read_manifest  # noqa: E402
-from fuxictr_loopfm.structuring.builder import build_pointers  # noqa: E402
-from tests.integration.planted import DEEPFM_ZOO, write_configs, write_log  # noqa: E402
-from tests.torture.fuzz_edits import changed_bytes, changed_tree, nasty  # noqa: E402
-from tests.torture.hostile_h5 import reseal  # noqa: E402
-from tests.torture.hostile_tables import HEADER, SPEC, START, rows  # noqa: E402
-from tests.torture.specimens import small_extraction, small_store  # noqa: E402
+from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
+from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.folders import load_params, read_yaml
+from fuxictr_loopfm.data.encode import build_view
+from fuxictr_loopfm.data.view import EncodedView
+from fuxictr_loopfm.files.atomic import sha256_file
+from fuxictr_loopfm.files.seals import with_seal, without_seal
+from fuxictr_loopfm.host.model import read_feature_map
+from fuxictr_loopfm.prepared.columns_io import read_sequence
+from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.packing import packed
+from fuxictr_loopfm.records.record import RunRecord, read_records
+from fuxictr_loopfm.spec import SequenceSpec
+from fuxictr_loopfm.store.describe import describe_store
+from fuxictr_loopfm.store.event_store import EventStore
+from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.store.pointers import Pointers
+from fuxictr_loopfm.store.schema import manifest_fingerprint
+from fuxictr_loopfm.store.shard import read_manifest
+from fuxictr_loopfm.structuring.builder import build_pointers
+from tests.integration.planted import DEEPFM_ZOO, write_configs, write_log
+from tests.torture.fuzz_edits import changed_bytes, changed_tree, nasty
+from tests.torture.hostile_h5 import reseal
+from tests.torture.hostile_tables import HEADER, SPEC, START, rows
+from tests.torture.specimens import small_extraction, small_store
 
 Trial = tuple[Callable[[], object], str]
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.torture import forked
+from tests.torture import forked, hostile_files, hostile_h5, hostile_tables, hostile_text
+from tests.torture.hostile_attack import Attack
 from tests.torture.section import Profile, Section
-
-DATA_PREP = Path(__file__).resolve().parents[2] / "data_prep"
-if str(DATA_PREP) not in sys.path:
-    sys.path.insert(0, str(DATA_PREP))
-
-from tests.torture import hostile_files, hostile_h5, hostile_tables, hostile_text  # noqa: E402
-from tests.torture.hostile_attack import Attack  # noqa: E402
 
 # A refusal takes what the file takes, and little more; but packed text is refused beyond 64 times
 # its file, some 300 MB of the largest one, and is then held about twice: as read, and as decoded.

@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE, calibratio
 from fuxictr_loopfm.prepared.dataset import PreparedDataset, write_prepared
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from tests.integration.planted import log_frame, log_spec
-from tests.torture.hostile_attack import Attack
+from tests.torture.hostile_attack import Attack, offered
 
 PICKLES, SHAPES, PATHS = "pickles", "false shapes", "paths to elsewhere"
 
@@ -81,8 +81,8 @@ def _pickles(canary: Path) -> dict[str, bytes]:
 def _weights(folder: Path) -> Iterator[Attack]:
     canary, path = folder / "canary", folder / "compressor.pt"
     for name, content in _pickles(canary).items():
-        yield _bytes(PICKLES, f"{name} as compressor", path, content, CoTrainer.load)
-        yield _bytes(PICKLES, f"{name} as teacher", folder / "teacher.pt", content, _load_teacher)
+        yield offered(PICKLES, f"{name} as compressor", path, content, CoTrainer.load)
+        yield offered(PICKLES, f"{name} as teacher", folder / "teacher.pt", content, _load_teacher)
     good = CoTrainer(AutoencoderSpec(8, 4, 16, (), (1,)))
 
     def spoiled(**changes: Any) -> bytes:
@@ -105,8 +105,8 @@ def _weights(folder: Path) -> Iterator[Attack]:
         "weights that are text": spoiled(state={"encoder.0.weight": "x"}),
         "unknown weights": spoiled(state={"more": torch.zeros(1)}),
     }.items():
-        yield _bytes(SHAPES, f"{name} in a compressor", path, content, CoTrainer.load)
-    yield _bytes(SHAPES, "a good compressor", path, spoiled(), CoTrainer.load, harmless=True)
+        yield offered(SHAPES, f"{name} in a compressor", path, content, CoTrainer.load)
+    yield offered(SHAPES, "a good compressor", path, spoiled(), CoTrainer.load, harmless=True)
 
 
 def _load_teacher(path: Path) -> object:
@@ -118,23 +118,6 @@ def _load_teacher(path: Path) -> object:
     run._require_own = lambda: None  # the author wrote the manifest, too
     run.__dict__["model"] = torch.nn.Linear(1, 1)
     return run._load()
-
-
-def _bytes(
-    kind: str,
-    name: str,
-    path: Path,
-    content: bytes,
-    read: Callable[[Path], object],
-    names: str | None = None,
-    *,
-    harmless: bool = False,
-) -> Attack:
-    def run() -> object:
-        path.write_bytes(content)
-        return read(path)
-
-    return Attack(kind, name, run, path.name if names is None else names, harmless)
 
 
 def npy_header(descr: str, shape: str) -> bytes:
@@ -164,8 +147,8 @@ def _arrays(folder: Path) -> Iterator[Attack]:
         "text": npy_header("'<U5'", "(0,)"),
     }
     for name, content in {**headers, **_pickles(folder / "canary")}.items():
-        yield _bytes(SHAPES, f"{name} as calibration", calibration, content, lambda p: calibration_embedding(p.parent))  # fmt: skip  # noqa: E501
-        yield _bytes(SHAPES, f"{name} as sequence", sequence, content, lambda p: load_sequence(p.parent, 0, 5))  # fmt: skip  # noqa: E501
+        yield offered(SHAPES, f"{name} as calibration", calibration, content, lambda p: calibration_embedding(p.parent))  # fmt: skip  # noqa: E501
+        yield offered(SHAPES, f"{name} as sequence", sequence, content, lambda p: load_sequence(p.parent, 0, 5))  # fmt: skip  # noqa: E501
 
 
 def _manifests(folder: Path) -> Iterator[Attack]:
@@ -184,7 +167,7 @@ def _manifests(folder: Path) -> Iterator[Attack]:
     for name in ("../outside.parquet", str(outside), "a/../../outside.parquet", "", ".", "a\0b"):
         for key, value in (("files", {name: record}), ("parts", {name: [0, 1]})):
             text = json.dumps({**encoded, key: value}).encode()
-            yield _bytes(PATHS, f"{key} {name[:12]!r}", path, text, lambda p: EncodedView.open(p.parent), "encoded.json")  # fmt: skip  # noqa: E501
+            yield offered(PATHS, f"{key} {name[:12]!r}", path, text, lambda p: EncodedView.open(p.parent), "encoded.json")  # fmt: skip  # noqa: E501
     for key, value in (
         ("files", [1]),
         ("files", {"a": 3}),
@@ -193,8 +176,8 @@ def _manifests(folder: Path) -> Iterator[Attack]:
         ("parts", 5),
     ):
         text = json.dumps({**encoded, key: value}).encode()
-        yield _bytes(SHAPES, f"encoded.json: {key} {value!r}", path, text, lambda p: EncodedView.open(p.parent))  # fmt: skip  # noqa: E501
-    yield _bytes(
+        yield offered(SHAPES, f"encoded.json: {key} {value!r}", path, text, lambda p: EncodedView.open(p.parent))  # fmt: skip  # noqa: E501
+    yield offered(
         SHAPES, "encoded.json: deep", path, b"[" * 200_000, lambda p: read_manifest(p.parent)
     )
     touch = f"__import__('os').system('touch {folder / 'canary'}')"
@@ -205,7 +188,7 @@ def _manifests(folder: Path) -> Iterator[Attack]:
         "features of another kind": {"dataset_id": "d", "features": [3]},
         "no mapping": [],
     }.items():
-        yield _bytes(
+        yield offered(
             "code", f"feature_map.json: {name}", own / "feature_map.json",
             json.dumps(value).encode(), lambda p: read_feature_map(p, {"dataset_id": "d"}),
         )  # fmt: skip
@@ -220,17 +203,17 @@ def _extractions(folder: Path) -> Iterator[Attack]:
     manifest = {**EXTRACTION, "parts": [part]}
     path = own / "manifest.json"
 
-    def offered(kind: str, name: str, **changes: Any) -> Attack:
+    def changed(kind: str, name: str, **changes: Any) -> Attack:
         text = json.dumps({**manifest, **changes}).encode()
-        return _bytes(
+        return offered(
             kind, name, path, text, lambda p: ExtractionLog.open(p.parent).embedding, own.name
         )
 
-    yield offered(SHAPES, "a part of 10**15 rows")
-    yield offered(SHAPES, "a part of -1 rows", parts=[{**part, "rows": -1}])
-    yield offered(SHAPES, "10**12 dimensions", dim=10**12)
+    yield changed(SHAPES, "a part of 10**15 rows")
+    yield changed(SHAPES, "a part of -1 rows", parts=[{**part, "rows": -1}])
+    yield changed(SHAPES, "10**12 dimensions", dim=10**12)
     for name in ("../outside", "/etc/passwd", "a/b", "", None, 3, "a\n"):
-        yield offered(PATHS, f"part name {name!r}", parts=[{**part, "name": name}])
+        yield changed(PATHS, f"part name {name!r}", parts=[{**part, "name": name}])
 
 
 def _links(folder: Path) -> Iterator[Attack]:

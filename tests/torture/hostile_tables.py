@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from tests.torture.hostile_attack import Attack
+from tests.torture.hostile_attack import Attack, Content, offered
 
 CSV, PARQUET = "csv", "parquet"
 START = 1_700_000_000
@@ -78,16 +78,8 @@ def attacks(folder: Path, size: int) -> Iterator[Attack]:
     cut = gzip.compress(good.encode())[:-20]
     yield _table(own, CSV, "a cut gzip", cut, file="log.csv.gz")
     for name in (
-        'a"b',
-        "a'b",
-        "a[0]",
-        "{a}",
-        "a\nb",
-        "__import__('os')",
-        "*",
-        "^.*$",
-        "a.b",
-        "a/b",
+        *('a"b', "a'b", "a[0]", "{a}", "a\nb"),
+        *("__import__('os')", "*", "^.*$", "a.b", "a/b"),
     ):
         header = HEADER.replace("extra", '"' + name.replace('"', '""') + '"')
         text, columns = f"{header}\n{rows()}", ["uid", "item", name]
@@ -101,7 +93,7 @@ def _table(
     own: Path,
     kind: str,
     name: str,
-    content: str | bytes | Callable[[Path], object],
+    content: Content,
     *,
     file: str = "log.csv",
     names: str = "log",
@@ -112,18 +104,14 @@ def _table(
     folder.mkdir()
     (folder / "spec.yaml").write_text(yaml.safe_dump({**SPEC, "log": file, **spec}))
 
-    def run() -> object:
-        path = folder / file
-        if callable(content):
-            content(path)
-        else:
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        try:
-            return prepare(folder)
-        finally:
-            path.unlink(missing_ok=True)
+    return offered(kind, name, folder / file, content, _prepared_once, names, harmless=harmless)
 
-    return Attack(kind, name, run, names, harmless)
+
+def _prepared_once(log: Path) -> object:
+    try:
+        return prepare(log.parent)
+    finally:
+        log.unlink(missing_ok=True)
 
 
 def _bombs(own: Path, size: int) -> Iterator[Attack]:

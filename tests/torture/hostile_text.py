@@ -18,9 +18,18 @@ from fuxictr_loopfm.evidence.benchmark.sweep import sweep
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import read_records
 from tests.integration.planted import DEEPFM_ZOO, write_configs, write_log
-from tests.torture.hostile_attack import Attack
+from tests.torture.hostile_attack import Attack, offered
 
 TAGS, BOMBS, NAMES, CODE = "yaml tags", "yaml and json bombs", "names that are paths", "code"
+
+_PATHS = (
+    *("../../evil", "/tmp/evil", "..", "a\0b", "-x"),
+    *("a --gpu 0", "a\nb", "a\\b", "x" * 999),
+)
+_NAMES = (
+    *('a"b', "a'b", "a[0]", "{a}", "a\nb", "*", "^.*$"),
+    *("a.b", "a/b", "a(b)", "a;b", "a\0b"),
+)
 
 
 def attacks(folder: Path) -> Iterator[Attack]:
@@ -95,42 +104,25 @@ def _documents(folder: Path, configs: Path, prepared: Path) -> Iterator[Attack]:
         start = path.read_text() if path.is_file() else ""
         canary = folder / "canary"
         for name, text in _payloads(canary).items():
-            yield _written(TAGS, f"{name} in {where}", path, f"{start}\nevil: {text}\n", read)
+            yield offered(TAGS, f"{name} in {where}", path, f"{start}\nevil: {text}\n", read)
         for name, text in _bombs().items():
             if where in ("configuration", "dataset.yaml", "custom spec"):
-                yield _written(BOMBS, f"{name} in {where}", path, text, read)
+                yield offered(BOMBS, f"{name} in {where}", path, text, read)
         path.write_text(start)
-    yield _written(
+    yield offered(
         BOMBS, "not UTF-8", folder / "latin.yaml", "a: é\n", read_yaml, encoding="latin-1"
     )
     merged = (
         "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [{<<: [*a, {z: 1}]}]\nt: !!python/tuple [1]\n"
     )
     path = folder / "merge.yaml"
-    yield _written(BOMBS, "merge keys and tuples", path, merged, read_yaml, harmless=True)
+    yield offered(BOMBS, "merge keys and tuples", path, merged, read_yaml, harmless=True)
 
 
 def _sweep_beside(path: Path) -> object:
     tuner = path.parent / "t.yaml"
     tuner.write_text(yaml.safe_dump({"tuner_space": {"seed": [1]}, "base_expid": "base"}))
     return sweep(tuner, [-1], None, DEEPFM_ZOO)
-
-
-def _written(
-    kind: str,
-    name: str,
-    path: Path,
-    text: str,
-    read: Callable[[Path], object],
-    *,
-    harmless: bool = False,
-    encoding: str = "utf-8",
-) -> Attack:
-    def run() -> object:
-        path.write_text(text, encoding=encoding)
-        return read(path)
-
-    return Attack(kind, name, run, path.name, harmless)
 
 
 def _sections(folder: Path, configs: Path) -> Iterator[Attack]:
@@ -153,17 +145,7 @@ def _sections(folder: Path, configs: Path) -> Iterator[Attack]:
         load = partial(Experiment.load, own, expid, base_dir=own, zoo=DEEPFM_ZOO)
         return Attack(kind, name, load, names)
 
-    for bad in (
-        "../../evil",
-        "/tmp/evil",
-        "..",
-        "a\0b",
-        "-x",
-        "a --gpu 0",
-        "a\nb",
-        "a\\b",
-        "x" * 999,
-    ):
+    for bad in _PATHS:
         yield changed(f"expid {bad[:20]!r}", NAMES, "expid", expid=bad)
         yield changed(f"dataset_id {bad[:20]!r}", NAMES, "dataset_id", dataset_id=bad)
         yield Attack(NAMES, f"model {bad[:20]!r}", partial(find_model, bad, [DEEPFM_ZOO]), "model")
@@ -186,20 +168,7 @@ def _sections(folder: Path, configs: Path) -> Iterator[Attack]:
     yield changed(
         "preprocess", CODE, "preprocess", columns={**column, "preprocess": "load_pickle(x)"}
     )
-    for bad in (
-        'a"b',
-        "a'b",
-        "a[0]",
-        "{a}",
-        "a\nb",
-        "*",
-        "^.*$",
-        "a.b",
-        "a/b",
-        "a(b)",
-        "a;b",
-        "a\0b",
-    ):
+    for bad in _NAMES:
         yield changed(f"feature name {bad!r}", CODE, "a name of", columns={**column, "name": bad})
     # Our own keys are compared with lists of known values; nothing looks them up as code.
     for key in ("loopfm_encoder", "loopfm_codec", "loopfm_kd", "loopfm_history", "loopfm_delivery"):
@@ -217,7 +186,7 @@ def _records(folder: Path) -> Iterator[Attack]:
     for name, text in texts.items():
         for file in ("x-seed1.json", "all.jsonl"):
             path = folder / file
-            yield _written(BOMBS, f"{name} as {file}", path, text, lambda p: read_records([p]))
+            yield offered(BOMBS, f"{name} as {file}", path, text, lambda p: read_records([p]))
     bad = {"schema": "loopfm.run", "version": 1, "expid": "../../evil"}
     path = folder / "y-seed1.json"
-    yield _written(NAMES, "a record's expid", path, json.dumps(bad), lambda p: read_records([p]))
+    yield offered(NAMES, "a record's expid", path, json.dumps(bad), lambda p: read_records([p]))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.archives import tiny
 from tests.archives.contents import expected as contents
-from tests.torture.archives import ARCHIVES, RAISED, not_refused, torture
+from tests.torture.archives import ARCHIVES, not_refused, torture
 from tests.torture.archives_readers import CHECKS, artifacts
 from tests.torture.section import Profile
 
@@ -23,7 +23,7 @@ def test_every_archive_is_read(tmp_path: Path) -> None:
     assert section.survivors == []
     assert section.tried == {
         "artifacts read and compared": len(CHECKS),
-        "copies of a higher major version": len(RAISED),
+        "copies of a higher major version": 9,
     }
 
 

@@ -15,7 +15,7 @@ from fuxictr_loopfm.prepared import dataset as events
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from tests.integration.planted import write_log
 from tests.torture import memory
-from tests.torture.__main__ import run_apart
+from tests.torture.__main__ import environment, run_apart
 
 SCALE = memory.ROOT / "docs" / "scale.md"
 
@@ -43,8 +43,10 @@ print(memory.torture(Profile(Path(sys.argv[1]))).survivors)
 def test_a_bound_that_is_too_low_is_found(tmp_path: Path) -> None:
     # Not in this process, whose pools of threads would not exist in a fork.
     command = [sys.executable, "-c", TOO_LOW, str(tmp_path)]
-    found = subprocess.run(command, cwd=memory.ROOT, capture_output=True, text=True, check=True)
-    (survivor,) = ast.literal_eval(found.stdout.splitlines()[-1])
+    found = subprocess.run(
+        command, cwd=memory.ROOT, env=environment("memory"), stdout=subprocess.PIPE, check=True
+    )
+    (survivor,) = ast.literal_eval(found.stdout.decode().splitlines()[-1])
     assert memory.OUT_OF_MEMORY in survivor
 
 
