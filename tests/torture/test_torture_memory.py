@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +12,9 @@ from fuxictr_loopfm.prepared import dataset as events
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from tests.integration.planted import write_log
 from tests.torture import memory
-from tests.torture.__main__ import environment, run_apart
+from tests.torture.__main__ import run_apart
+from tests.torture.forked import Ended
+from tests.torture.section import Section
 
 SCALE = memory.ROOT / "docs" / "scale.md"
 
@@ -28,26 +27,21 @@ def test_every_stage_keeps_to_its_bound(tmp_path: Path) -> None:
     assert section.tried["stages with too little memory"] == 2 * (22 - 2)
 
 
-TOO_LOW = """
-import sys
-from pathlib import Path
-from tests.torture import memory
-from tests.torture.section import Profile
+def test_a_bound_that_is_too_low_is_found_and_so_is_a_stage_that_hides_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def survivors(code: int, text: str, answer: object = None) -> list[str]:
+        monkeypatch.setattr(memory, "run", lambda *_, **__: Ended(code, text, 0.1, answer))
+        log = memory.Log(tmp_path, 10_000, Section("Memory"))
+        log.within("extract") if answer is None else log.refused("extract", 1)
+        return log.section.survivors
 
-memory.BOUNDS, memory.SIZES = {"prepare": memory.Bound(4, 0, refuses=False)}, (10_000,)
-print(memory.torture(Profile(Path(sys.argv[1]))).survivors)
-"""
-
-
-@pytest.mark.slow
-def test_a_bound_that_is_too_low_is_found(tmp_path: Path) -> None:
-    # Not in this process, whose pools of threads would not exist in a fork.
-    command = [sys.executable, "-c", TOO_LOW, str(tmp_path)]
-    found = subprocess.run(
-        command, cwd=memory.ROOT, env=environment("memory"), stdout=subprocess.PIPE, check=True
-    )
-    (survivor,) = ast.literal_eval(found.stdout.decode().splitlines()[-1])
-    assert memory.OUT_OF_MEMORY in survivor
+    (survivor,) = survivors(1, f"error: {memory.OUT_OF_MEMORY}")
+    assert survivor.endswith(f"ended with 1: error: {memory.OUT_OF_MEMORY}")
+    refusal = f"error: {memory.OUT_OF_MEMORY}. Use fewer --workers"
+    assert survivors(1, refusal, {}) == []
+    for code, text in ((0, refusal), (1, "error: a file"), (1, f"Traceback\n{refusal}")):
+        assert len(survivors(code, text, {})) == 1
 
 
 def test_the_documentation_states_these_bounds() -> None:
