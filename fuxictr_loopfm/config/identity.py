@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fuxictr_loopfm.config.model_code import package_code
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.files.atomic import fingerprint, sha256_file
@@ -75,7 +76,8 @@ def teacher_identity(teacher: Experiment, view: str) -> dict[str, Any]:
     """Everything that determines a teacher's weights, and nothing else.
 
     No ``loopfm_*`` key does, and its own name does not; a path such as ``train_data`` is kept. Of
-    the code only the model's counts: a release that trains alike reuses hours of training.
+    the code only the model's counts, and what it imports of the package to compute with: a release
+    that trains alike reuses hours of training.
 
     Args:
         view: fingerprint of the encoded data it is trained on.
@@ -115,11 +117,13 @@ def teacher_mark(teacher: Experiment) -> str:
 
 
 def source_identity(experiment: Experiment) -> str:
-    """SHA-256 over the model's own source files, without the package's code."""
+    """SHA-256 over the model's own source files and the modules of the package it is built of."""
     folder = find_model(experiment.params["model"], list(experiment.zoos))
+    own = sorted(folder.rglob("*.py"))
+    files = {path.relative_to(folder).as_posix(): path for path in own} | package_code(own)
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    for name, path in files.items():
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

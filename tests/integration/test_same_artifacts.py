@@ -86,13 +86,12 @@ def without_training(root: Path, prepared: PreparedDataset) -> dict[str, str]:
     return files_below(prepared.folder) | files_below(loop.root / "data")
 
 
-def taught_loop(root: Path, prepared: PreparedDataset) -> Loop:
-    """A DeepFM that learns from a DMIN."""
-    return new_loop(root / "loopfm", prepared, **{**MODELS["DMIN"], "model": "DMIN"})
-
-
 def with_training(loop: Loop) -> tuple[dict[str, str], dict[str, Any]]:
-    """The artifacts' names by kind, and digests of what was trained."""
+    """The artifacts' names by kind, and digests of what was trained.
+
+    The teacher is a DeepFM: it is built of nothing in the package, so its name does not follow from
+    the wording of a docstring there, as that of a sequence model does.
+    """
     record = loop.run("kd_loopfm_label", seed=1)
     _, workspace = loop.load("kd_loopfm_label", seed=1)
     log, store = workspace.extraction, workspace.store(loop.prepared.spec.user)
@@ -126,7 +125,7 @@ def made(root: Path) -> dict[str, Any]:
     """Everything that the committed file notes, made from nothing."""
     prepared = write_log(root / "prepared")
     files = without_training(root, prepared)
-    loop = taught_loop(root, prepared)
+    loop = new_loop(root / "loopfm", prepared)
     names, trained = with_training(loop)
     files |= files_below(loop.root / "data" / TEACHER_DATASET)
     return {
