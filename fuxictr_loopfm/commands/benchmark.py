@@ -25,7 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run all, print and write the leaderboard."""
     from fuxictr_loopfm.config.checkout import Checkout
-    from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan, log_to_file
+    from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
+    from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
     from fuxictr_loopfm.evidence.leaderboard.rows import summarise
     from fuxictr_loopfm.evidence.methods import METHODS

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     """Run what the table lists, write and print it."""
     from fuxictr_loopfm.config.checkout import Checkout
     from fuxictr_loopfm.config.device import require_device
-    from fuxictr_loopfm.evidence.benchmark.benchmark import log_to_file
+    from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.paper.render import write_table
     from fuxictr_loopfm.evidence.paper.run import run_table
     from fuxictr_loopfm.evidence.paper.table import load_table

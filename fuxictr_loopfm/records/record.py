@@ -35,7 +35,7 @@ METRICS = ("AUC", "gAUC", "logloss", "NE")
 FINGERPRINTS = ("data", "code", "teacher", "store", "config")
 _OPTIONAL_METRICS = {"gAUC"}
 # Fields that records of earlier releases do not have.
-LATER_FIELDS = {"split", "world_size", "repeat"}
+LATER_FIELDS = {"split", "world_size", "repeat", "paper_table"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class RunRecord:
         world_size: processes that trained it together; older records do not say and had one.
         repeat: what ``loopfm rerun`` needs and compares besides the above, see ``repeat.py``; older
             records have none.
+        paper_table: number of the paper's table that it was run for; None for every other run.
     """
 
     expid: str
@@ -84,6 +85,7 @@ class RunRecord:
     split: str = ""
     world_size: int = 1
     repeat: dict[str, Any] = field(default_factory=dict)
+    paper_table: int | None = None
     schema: str = field(default=SCHEMA, init=False)
     version: int = field(default=VERSION, init=False)
 
@@ -110,6 +112,8 @@ class RunRecord:
         plain = asdict(self)
         if not self.repeat:
             del plain["repeat"]
+        if self.paper_table is None:
+            del plain["paper_table"]
         return plain
 
     @classmethod
@@ -215,6 +219,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "seed": (_is_integer, "an integer"),
     "world_size": (lambda value: _is_integer(value) and value >= 1, "an integer of 1 or more"),
+    "paper_table": (
+        lambda value: value is None or (_is_integer(value) and value >= 1),
+        "an integer of 1 or more, or nothing",
+    ),
     "params": (lambda value: _is_integer(value) and value >= 0, "an integer of 0 or more"),
     "bytes_per_event": (_is_amount, "a finite number of 0 or more"),
     "train_seconds": (_is_amount, "a finite number of 0 or more"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def rerun(record: RunRecord, places: Places) -> RunRecord:
         else:
             prepared = prepared_data(record, places.checkout, places.data)
             paths["loopfm_prepared"] = str(prepared.folder.resolve())
-        return _run(record, places, paths)
+        return replace(_run(record, places, paths), paper_table=record.paper_table)
 
 
 def _run(record: RunRecord, places: Places, paths: Mapping[str, Any]) -> RunRecord:

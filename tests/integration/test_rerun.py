@@ -152,13 +152,15 @@ def test_a_row_of_a_papers_table_repeats(
     rows += [row for row in whole.rows if "features" in row.teacher][:1]
     table = replace(whole, rows=tuple(rows), transfer_ratio=())
     records = run_table(checkout, planted_log, table, 1, tmp_path / "out", -1, ["DeepFM"])
+    assert {record.paper_table for record in records} == {10}
     changed = [record for record in records if "teacher_overrides" in record.config]
     assert changed, "no row changes the teacher"
     path = write_record(tmp_path / "records", changed[0])
     shutil.rmtree(tmp_path / "out")
     loop = Loop(checkout.root, tmp_path / "none", planted_log)
-    rerun_command(path, loop, "--fresh")
+    rerun_command(path, loop, "--fresh", "--out", str(tmp_path / "again"))
     assert all(row[2] == "yes" for row in rows_of(capsys.readouterr().out).values())
+    assert read_records([tmp_path / "again"])[0].paper_table == 10
 
 
 def test_a_run_without_a_prepared_log_repeats(

@@ -88,7 +88,7 @@ def test_a_second_benchmark_finds_its_records(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("run again")
 
-    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.benchmark.run_vertical", never)
+    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.runner.run_vertical", never)
     again = benchmark(checkout, planted_log, ["Stacked"], ["base", "LoopFM"])
     assert again == [records["Stacked", "base"], records["Stacked", "LoopFM"]]
     with pytest.raises(AssertionError, match="run again"):

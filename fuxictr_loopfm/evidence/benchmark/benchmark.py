@@ -1,23 +1,16 @@
-"""All methods, models and seeds of a data set in one process, and the leaderboard they give."""
+"""All methods, models and seeds of a data set in one process."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.config.folders import expids
-from fuxictr_loopfm.config.identity import run_fingerprints
-from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.benchmark.configs import (
@@ -29,14 +22,11 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     write_teacher_config,
     write_vertical_config,
 )
+from fuxictr_loopfm.evidence.benchmark.runner import Entry, run_entries
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
-from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.prepared.parts import did_you_mean
-from fuxictr_loopfm.records.record import RunRecord, read_records, write_record
-from fuxictr_loopfm.runs.vertical import run_vertical
-
-FIRST_SEED = 2019
+from fuxictr_loopfm.records.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class BenchmarkPlan:
 
     Attributes:
         models: ``DeepFM``, ``DeepFM:small`` and so on.
-        methods: names of ``configs.METHODS``.
+        methods: names of ``METHODS``.
         seeds: number of seeds.
         out: folder of records, generated configurations and leaderboard.
         zoo: a FuxiCTR ``model_zoo`` to take model classes from, or None.
@@ -90,68 +80,61 @@ class Benchmark:
 
     def run(self) -> list[RunRecord]:
         """Run what has no record yet; returns the records of the whole plan, in plan order."""
-        folder = self.plan.out / "records"
-        records: list[RunRecord] = []
-        entries = list(self._entries())
-        with tqdm(total=len(entries) * self.plan.seeds, file=sys.stderr, unit="run") as bar:
-            for name, config_dir, expid in entries:
-                workspace: Workspace | None = None
-                for seed in range(FIRST_SEED, FIRST_SEED + self.plan.seeds):
-                    bar.set_description(f"{expid} seed {seed}")
-                    experiment = self._load(name, config_dir, expid, seed)
-                    record = self.finished(folder, experiment)
-                    if record is None:
-                        workspace = workspace or Workspace(experiment, experiment.load_teacher())
-                        record, _, _ = run_vertical(
-                            experiment, workspace, model_name=str(name), command=self.plan.command
-                        )
-                        write_record(folder, record)
-                    records.append(record)
-                    bar.update()
-        return records
+        return self.run_entries(list(self._entries()))
 
-    def _entries(self) -> Iterator[tuple[ModelName, Path, str]]:
+    def run_entries(self, entries: Sequence[Entry]) -> list[RunRecord]:
+        """Run entries with the plan's seeds, see ``runner.run_entries``."""
+        plan = self.plan
+        return run_entries(entries, self.prepared, plan.seeds, plan.out, plan.command)
+
+    def _entries(self) -> Iterator[Entry]:
         for text in self.plan.models:
             name = ModelName.parse(text)
-            find_model(name.model, self.zoos)
             config_dir = self.config_dir(name)
             prefix = name.prefix(self.prepared.spec.dataset_id)
-            known = expids(config_dir)
             for method in self.plan.methods:
-                expid = f"{prefix}_{method_slug(method)}"
-                if expid not in known:
-                    raise ConfigError(
-                        f"{config_dir}: expected an expid {expid} ({method}), found {known}"
-                    )
-                yield name, config_dir, expid
+                experiment = self.load(config_dir, name, f"{prefix}_{method_slug(method)}")
+                found = experiment.keys.method
+                yield Entry(str(name), experiment, experiment.load_teacher(), found)
 
-    def _load(self, name: ModelName, config_dir: Path, expid: str, seed: int) -> Experiment:
-        overrides: dict[str, Any] = {"seed": seed, "verbose": 0}
-        overrides["model_root"] = str(self.plan.out / "checkpoints")
-        overrides["loopfm_prepared"] = str(self.prepared.folder.resolve())
+    def load(
+        self,
+        config_dir: Path,
+        name: ModelName,
+        expid: str,
+        overrides: dict[str, Any] | None = None,
+    ) -> Experiment:
+        """An experiment of a configuration folder, on the prepared data set of this benchmark.
+
+        Args:
+            config_dir: see ``config_dir``.
+            name: the model; relative paths start from its folder in the zoo.
+            expid: the experiment.
+            overrides: params that replace those of the configuration.
+        """
+        shared: dict[str, Any] = {
+            "verbose": 0,
+            "model_root": str(self.plan.out / "checkpoints"),
+            "loopfm_prepared": str(self.prepared.folder.resolve()),
+        }
         if self.plan.zoo is not None:
-            overrides["loopfm_model_zoo"] = str(self.plan.zoo)
+            shared["loopfm_model_zoo"] = str(self.plan.zoo)
         return Experiment.load(
             config_dir,
             expid,
             base_dir=self.checkout.base_dir(name.model),
             zoo=self.checkout.zoo,
             gpu=self.plan.gpu,
-            overrides=overrides,
+            overrides={**shared, **(overrides or {})},
         )
 
-    def finished(self, folder: Path, experiment: Experiment) -> RunRecord | None:
-        """The record of this very run, if an earlier call made it."""
-        path = folder / f"{experiment.expid}-seed{experiment.params['seed']}.json"
-        if not path.is_file():
-            return None
-        record = read_records([path])[0]
-        wanted = run_fingerprints(experiment, self.prepared.fingerprint)
-        same = all(record.fingerprints[name] == value for name, value in wanted.items())
-        return record if same else None
-
     def config_dir(self, name: ModelName) -> Path:
-        """The committed configuration folder, else one written under the output folder."""
+        """The committed configuration folder, else one written under the output folder.
+
+        Raises:
+            ConfigError: no zoo has the model.
+        """
+        find_model(name.model, self.zoos)
         dataset_id = self.prepared.spec.dataset_id
         committed = self.checkout.configs(dataset_id) / folder_name(name.model, dataset_id)
         if committed.is_dir():
@@ -161,22 +144,8 @@ class Benchmark:
         base = self.checkout.base_dir(name.model).resolve()
         where = self._location(base)
         teacher = self._teacher_config(base, where, folder)
-        skipped = (
-            "view",
-            "prepare",
-            "prepared",
-            "raw_data",
-            "model_zoo",
-            "teacher",
-            "teacher_config",
-        )
-        loopfm = {
-            key: value
-            for key, value in default_values().items()
-            if key.removeprefix("loopfm_") not in skipped
-        }
         target = folder / folder_name(name.model, dataset_id)
-        write_vertical_config(target, self.prepared.spec, where, self.zoos, name, teacher, loopfm)
+        write_vertical_config(target, self.prepared.spec, where, self.zoos, name, teacher)
         return target
 
     def _teacher_config(self, base: Path, where: Location, folder: Path) -> tuple[str, str]:
@@ -200,15 +169,3 @@ class Benchmark:
             prepare=os.path.relpath(script, base) if script else None,
             raw_data=os.path.relpath(raw, base) if script else None,
         )
-
-
-def log_to_file(path: Path) -> None:
-    """Send the log to a file, so that the console shows the progress bar alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for handler in logging.root.handlers[:]:
-        logging.root.removeHandler(handler)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s P%(process)d %(levelname)s %(message)s",
-        handlers=[logging.FileHandler(path, mode="a")],
-    )

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from fuxictr_loopfm.config.keys import default_values
+from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import default_hyper_parameters
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
@@ -28,6 +30,19 @@ TEACHER_MODEL = "DMIN"
 TEACHER_SIZE: dict[str, Any] = {"embedding_dim": 16, "hidden_units": [256, 128, 64]}
 HIDDEN_UNITS = ("hidden_units", "dnn_hidden_units")
 DATASET_KEYS = ("dataset_id", "model_id", "gpu", "use_features", "feature_specs", "feature_config")
+# Keys that belong to a data set, a view or a machine.
+_NOT_SHARED = frozenset(
+    PREFIX + name
+    for name in (
+        "view",
+        "prepare",
+        "prepared",
+        "raw_data",
+        "model_zoo",
+        "teacher",
+        "teacher_config",
+    )
+)
 COMMON: dict[str, Any] = {
     "loss": "binary_crossentropy",
     "metrics": ["gAUC", "AUC", "logloss"],
@@ -202,13 +217,11 @@ def write_vertical_config(
     zoos: Sequence[Path],
     name: ModelName,
     teacher: tuple[str, str],
-    loopfm: Mapping[str, Any],
 ) -> None:
     """Write a vertical model's configuration folder with one expid per method and size.
 
     Args:
         teacher: the teacher's configuration folder, as the file should name it, and its expid.
-        loopfm: ``loopfm_*`` keys shared by all methods.
     """
     sections: dict[str, Any] = {"Base": BASE}
     for size_name, size in SIZES.items():
@@ -221,7 +234,7 @@ def write_vertical_config(
             "loopfm_teacher": teacher[1],
             "loopfm_kd": "none",
             "loopfm_history": None,
-            **loopfm,
+            **_shared_keys(),
         }
         for method, changes in METHODS.items():
             sections[f"{prefix}_{method_slug(method)}"] = {**shared, **changes}
@@ -233,6 +246,11 @@ def write_vertical_config(
            {spec.dataset_id: dataset_config(spec, "vertical", where)})  # fmt: skip
     _write(folder / "model_config.yaml", f"{name.model} on {spec.dataset_id}, an expid per method.",
            command, sections)  # fmt: skip
+
+
+def _shared_keys() -> dict[str, Any]:
+    """The ``loopfm_*`` keys that all methods share, so that a tuner may sweep each of them."""
+    return {name: value for name, value in default_values().items() if name not in _NOT_SHARED}
 
 
 def _write(path: Path, purpose: str, command: str, sections: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fuxictr_loopfm.analysis.transfer_ratio import (
     transfer_ratio,
 )
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.evidence.paper.run import predictions_path
+from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
 from fuxictr_loopfm.evidence.paper.table import PaperTable, RatioPair
 from fuxictr_loopfm.records.record import RunRecord
 
@@ -29,6 +30,9 @@ RATIO_EXPLANATION = (
     "variation the intervals do not contain. A ratio of an initial launch is no fraction of the "
     "teacher's gain. Refused where the teacher's own gain is not different from 0."
 )
+
+
+_ESTIMATES = ("dNE_FM", "dNE_VM", "ratio")
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,21 @@ class PairResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
         value = asdict(self)
-        for name in ("dNE_FM", "dNE_VM", "ratio"):
+        for name in _ESTIMATES:
             if self.ratio is not None:
                 value["ratio"][name] = getattr(self.ratio, name)._asdict()
         return value
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> PairResult:
+        """Read what ``to_dict`` made; KeyError or TypeError for something else."""
+        ratio = None
+        if value["ratio"] is not None:
+            parts = {item.name: value["ratio"][item.name] for item in fields(TransferRatio)}
+            parts |= {name: Estimate(**parts[name]) for name in _ESTIMATES}
+            ratio = TransferRatio(**parts)
+        pair, seeds = RatioPair(**value["pair"]), tuple(value["seeds"])
+        return cls(value["model"], pair, seeds, ratio, value["refused"])
 
     def cells(self) -> list[str]:
         """The texts under ``RATIO_HEADINGS``."""
@@ -61,6 +76,33 @@ class PairResult:
             return [*start, "-", "-", "refused"]
         gains = (_text(self.ratio.dNE_FM, "+.5f"), _text(self.ratio.dNE_VM, "+.5f"))
         return [*start, *gains, _text(self.ratio.ratio, ".3f")]
+
+
+def ratios_text(results: Sequence[PairResult]) -> str:
+    """The JSON file of transfer ratios."""
+    return json.dumps([result.to_dict() for result in results], indent=2, sort_keys=True) + "\n"
+
+
+def read_ratios(text: str) -> list[PairResult]:
+    """What ``ratios_text`` made.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        return [PairResult.from_dict(value) for value in json.loads(text)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            "transfer ratios: expected the JSON that `loopfm publish` wrote, found "
+            f"{type(error).__name__}: {error}; publish the table's results folder again"
+        ) from error
+
+
+def joined_ratios(old: str, new: str) -> str:
+    """The JSON text of both, of ``new`` alone for the models that it has."""
+    results = read_ratios(new)
+    models = {result.model for result in results}
+    return ratios_text([r for r in read_ratios(old) if r.model not in models] + results)
 
 
 def pair_results(table: PaperTable, records: Sequence[RunRecord], folder: Path) -> list[PairResult]:

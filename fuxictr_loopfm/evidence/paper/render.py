@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.evidence.benchmark.runner import RECORDS
 from fuxictr_loopfm.evidence.leaderboard.context import describe
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.evidence.leaderboard.text import HEADINGS as OUR_HEADINGS
@@ -18,12 +19,12 @@ from fuxictr_loopfm.evidence.paper.ratio import (
     RATIO_HEADINGS,
     PairResult,
     pair_results,
+    ratios_text,
     refusals,
 )
-from fuxictr_loopfm.evidence.paper.run import RECORDS
 from fuxictr_loopfm.evidence.paper.table import PaperTable, TableRow
 from fuxictr_loopfm.evidence.tables import Row, literal, markdown_table, quoted_fact, terminal_table
-from fuxictr_loopfm.files.atomic import write_json, write_text
+from fuxictr_loopfm.files.atomic import write_text
 from fuxictr_loopfm.records.record import RunRecord
 
 HEADINGS = ("Row", "AUC", "dAUC", "p", "Logloss", "NE", "Paper AUC", "Paper dAUC", "Note")
@@ -54,8 +55,7 @@ def write_table(table: PaperTable, records: Sequence[RunRecord], out: Path) -> s
     ratios = pair_results(table, records, out / RECORDS)
     write_text(out / f"{table.file_name}.md", to_markdown(table, records, ratios))
     if ratios:
-        path = out / f"{table.file_name}_transfer_ratio.json"
-        write_json(path, [result.to_dict() for result in ratios])
+        write_text(out / f"{table.file_name}_transfer_ratio.json", ratios_text(ratios))
     return to_terminal(table, records, ratios)
 
 

@@ -13,7 +13,6 @@ from fuxictr_loopfm.evidence.leaderboard.render import to_markdown_table
 from fuxictr_loopfm.evidence.leaderboard.rows import sections, summarise
 from fuxictr_loopfm.evidence.leaderboard.text import EXPLANATION
 from fuxictr_loopfm.evidence.paper.table import PaperTable
-from fuxictr_loopfm.evidence.publish.tables import is_paper
 from fuxictr_loopfm.evidence.tables import code_block, csv_text
 from fuxictr_loopfm.records.record import METRICS, RunRecord
 
@@ -157,8 +156,8 @@ def _repeating(entry: Entry) -> list[str]:
 
 def _results(entry: Entry) -> list[str]:
     parts = []
-    leaderboard = [run for run in entry.records if not is_paper(run)]
-    paper = [run for run in entry.records if is_paper(run)]
+    leaderboard = [run for run in entry.records if run.paper_table is None]
+    paper = [run for run in entry.records if run.paper_table is not None]
     if leaderboard:
         parts.append(
             "Defaults of this package, as in the [leaderboard](../leaderboard.md) of the data set:"

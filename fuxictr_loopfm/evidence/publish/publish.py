@@ -16,20 +16,19 @@ from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.folders import load_params
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.configs import folder_name
+from fuxictr_loopfm.evidence.benchmark.runner import RECORDS as PREDICTIONS
 from fuxictr_loopfm.evidence.leaderboard.context import describe
 from fuxictr_loopfm.evidence.leaderboard.html import to_html
 from fuxictr_loopfm.evidence.leaderboard.render import render_table, to_csv, to_markdown
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.evidence.methods import BASE
-from fuxictr_loopfm.evidence.paper.run import RECORDS as PREDICTIONS
+from fuxictr_loopfm.evidence.paper.ratio import joined_ratios
 from fuxictr_loopfm.evidence.paper.table import PaperTable
 from fuxictr_loopfm.evidence.publish.configs import missing_configuration, missing_teachers
 from fuxictr_loopfm.evidence.publish.entry import Entry, environment_text, readme_text, runs_csv
 from fuxictr_loopfm.evidence.publish.tables import (
     computed_ratios,
     filled_tables,
-    is_paper,
-    joined_ratios,
     load_tables,
     ratio_file,
     table_texts,
@@ -163,7 +162,7 @@ def filled_document(checkout: Checkout, text: str) -> str:
 
     def table(match: re.Match[str]) -> str:
         opening, dataset_id, model, closing = match.groups()
-        runs = [run for run in committed(checkout, dataset_id).records if not is_paper(run)]
+        runs = [run for run in committed(checkout, dataset_id).records if run.paper_table is None]
         if not runs:
             raise DataError(
                 f"{opening.strip()}: expected published runs of {dataset_id}, found none; "
@@ -230,7 +229,7 @@ def _kept(source: Source) -> tuple[list[RunRecord], dict[int, list[RunRecord]]]:
     """The runs that a page shows, and of these each table's."""
     filled = filled_tables(source.definitions, source.records, source.wanted)
     shown = {(run.expid, run.seed) for runs in filled.values() for run in runs}
-    kept = [r for r in source.records if not is_paper(r) or (r.expid, r.seed) in shown]
+    kept = [r for r in source.records if r.paper_table is None or (r.expid, r.seed) in shown]
     return kept, filled
 
 
@@ -239,11 +238,11 @@ def _entry_name(run: RunRecord) -> str:
 
 
 def _position(run: RunRecord) -> tuple[bool, str, str, int]:
-    return is_paper(run), run.model, run.expid, run.seed
+    return run.paper_table is not None, run.model, run.expid, run.seed
 
 
 def _leaderboard(records: Sequence[RunRecord]) -> dict[str, str]:
-    runs = sorted((run for run in records if not is_paper(run)), key=_position)
+    runs = sorted((run for run in records if run.paper_table is None), key=_position)
     if not runs:
         return {}
     rows, context = summarise(runs), describe(runs)
@@ -258,7 +257,8 @@ def _tuners(checkout: Checkout, folder: Path, runs: Sequence[RunRecord]) -> dict
     """A tuner file per variant of a model; the paper's rows have one of their own beside ours."""
     groups: dict[tuple[str, bool], list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault((run.model.partition(":")[2], is_paper(run)), []).append(run)
+        _, _, variant = run.model.partition(":")
+        groups.setdefault((variant, run.paper_table is not None), []).append(run)
     expid = f"{folder.name}_{BASE}"
     params = load_params(folder, expid, checkout.base_dir(runs[0].model.partition(":")[0]))
     texts: dict[str, str] = {}

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from fuxictr_loopfm.analysis.transfer_ratio import Estimate, TransferRatio
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.evidence.paper.ratio import PairResult, pair_results
+from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
+from fuxictr_loopfm.evidence.paper.ratio import pair_results, ratios_text, read_ratios
 from fuxictr_loopfm.evidence.paper.render import to_markdown
-from fuxictr_loopfm.evidence.paper.run import predictions_path
-from fuxictr_loopfm.evidence.paper.table import PaperTable, RatioPair, load_table
+from fuxictr_loopfm.evidence.paper.table import PaperTable, load_table
 from fuxictr_loopfm.records.record import RunRecord
-
-_ESTIMATES = ("dNE_FM", "dNE_VM", "ratio")
-
-
-def is_paper(record: RunRecord) -> bool:
-    """True for a run of a table's row; its expid says so, see ``paper.run_table``."""
-    model, _, variant = record.model.partition(":")
-    prefix = "_".join(filter(None, (model, record.dataset_id, variant)))
-    return record.expid.startswith(f"{prefix}_paper_")
 
 
 def load_tables(folder: Path) -> dict[int, PaperTable]:
@@ -48,10 +34,9 @@ def filled_tables(
         DataError: a wanted table has no model with a run of every row.
     """
     wanted = set(wanted)
-    runs = [record for record in records if is_paper(record)]
     found = {}
     for number, table in tables.items():
-        chosen = _records_of(table, runs, number in wanted)
+        chosen = _records_of(table, records, number in wanted)
         if chosen:
             found[number] = chosen
     if wanted - found.keys():
@@ -93,24 +78,11 @@ def computed_ratios(table: PaperTable, records: Sequence[RunRecord], folder: Pat
     """
     # Other tables that share a row may have run more seeds of it, and keep no predictions.
     runs = [
-        run
-        for run in _records_of(table, [record for record in records if is_paper(record)], True)
-        if predictions_path(folder, run).is_file()
+        run for run in _records_of(table, records, True) if predictions_path(folder, run).is_file()
     ]
     if not table.transfer_ratio or not runs:
         return None
-    return _ratios_text(pair_results(table, runs, folder))
-
-
-def joined_ratios(old: str, new: str) -> str:
-    """The JSON text of both, of ``new`` alone for the models that it has."""
-    results = read_ratios(new)
-    models = {result.model for result in results}
-    return _ratios_text([r for r in read_ratios(old) if r.model not in models] + results)
-
-
-def _ratios_text(results: Sequence[PairResult]) -> str:
-    return json.dumps([result.to_dict() for result in results], indent=2, sort_keys=True) + "\n"
+    return ratios_text(pair_results(table, runs, folder))
 
 
 def ratio_file(table: PaperTable) -> str:
@@ -118,41 +90,15 @@ def ratio_file(table: PaperTable) -> str:
     return f"{table.file_name}_transfer_ratio.json"
 
 
-def read_ratios(text: str) -> list[PairResult]:
-    """What ``PairResult.to_dict`` made, from the text of its JSON file.
-
-    Raises:
-        DataError: it is something else.
-    """
-    try:
-        return [_pair_result(value) for value in json.loads(text)]
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            "transfer ratios: expected the JSON that `loopfm publish` wrote, found "
-            f"{type(error).__name__}: {error}; publish the table's results folder again"
-        ) from error
-
-
-def _pair_result(value: Mapping[str, Any]) -> PairResult:
-    ratio = None
-    if value["ratio"] is not None:
-        parts = {item.name: value["ratio"][item.name] for item in fields(TransferRatio)}
-        parts |= {name: Estimate(**parts[name]) for name in _ESTIMATES}
-        ratio = TransferRatio(**parts)
-    pair, seeds = RatioPair(**value["pair"]), tuple(value["seeds"])
-    return PairResult(value["model"], pair, seeds, ratio, value["refused"])
-
-
 def _records_of(table: PaperTable, runs: Sequence[RunRecord], wanted: bool) -> list[RunRecord]:
     rows = [row.name for row in table.runs()]
     own = [vertical.name for vertical in table.vertical_models]
-    made_for = re.compile(rf"\bTABLE={table.number}\b")
     by_model: dict[str, list[RunRecord]] = {}
     for run in runs:
-        if run.method in rows:
+        if run.paper_table is not None and run.method in rows:
             by_model.setdefault(run.model, []).append(run)
     complete = {m: found for m, found in by_model.items() if {r.method for r in found} == {*rows}}
-    asked = {m for m, found in complete.items() if any(made_for.search(r.command) for r in found)}
+    asked = {m for m, found in complete.items() if table.number in {r.paper_table for r in found}}
     models = [model for model in own if model in complete]
     models += sorted(asked - set(own))
     if not wanted and not asked:

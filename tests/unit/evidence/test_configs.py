@@ -57,7 +57,7 @@ def keys() -> dict[str, Any]:
 
 def vertical(folder: Path, model: str = "DeepFM", spec: DatasetSpec = SPEC) -> Path:
     name = ModelName(model)
-    write_vertical_config(folder, spec, WHERE, ZOOS, name, ("../teacher", "T"), keys())
+    write_vertical_config(folder, spec, WHERE, ZOOS, name, ("../teacher", "T"))
     return folder
 
 

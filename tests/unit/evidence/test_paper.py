@@ -15,7 +15,8 @@ from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.key_rules import read_keys
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.evidence.paper import run as paper
+from fuxictr_loopfm.evidence.benchmark import runner
+from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
 from fuxictr_loopfm.evidence.paper.overrides import resolved, without_columns
 from fuxictr_loopfm.evidence.paper.ratio import pair_results
 from fuxictr_loopfm.evidence.paper.render import (
@@ -26,7 +27,7 @@ from fuxictr_loopfm.evidence.paper.render import (
     to_terminal,
     write_table,
 )
-from fuxictr_loopfm.evidence.paper.run import paper_command, predictions_path, run_table
+from fuxictr_loopfm.evidence.paper.run import paper_command, run_table
 from fuxictr_loopfm.evidence.paper.table import PaperTable, load_table, table_from_dict
 from fuxictr_loopfm.prepared.dataset import (
     Column,
@@ -528,8 +529,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     def no_teacher_needed(self: Any) -> np.ndarray:
         return np.array([np.nan] * 6 + [0.0, np.log(3.0)], dtype=np.float32)
 
-    monkeypatch.setattr(paper, "run_vertical", run_vertical)
-    monkeypatch.setattr(paper.Workspace, "teacher_logit", property(no_teacher_needed))
+    monkeypatch.setattr(runner, "run_vertical", run_vertical)
+    monkeypatch.setattr(runner.Workspace, "teacher_logit", property(no_teacher_needed))
     return calls
 
 

@@ -14,8 +14,8 @@ import yaml
 from fuxictr_loopfm.analysis.transfer_ratio import Estimate, TransferRatio
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.evidence.paper.ratio import PairResult, pair_results
-from fuxictr_loopfm.evidence.paper.run import predictions_path
+from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
+from fuxictr_loopfm.evidence.paper.ratio import PairResult, joined_ratios, pair_results, read_ratios
 from fuxictr_loopfm.evidence.paper.table import load_table
 from fuxictr_loopfm.evidence.publish.publish import (
     committed,
@@ -24,7 +24,6 @@ from fuxictr_loopfm.evidence.publish.publish import (
     outdated,
     publish,
 )
-from fuxictr_loopfm.evidence.publish.tables import joined_ratios, read_ratios
 from fuxictr_loopfm.records.record import RunRecord, write_record
 from tests.unit.records.test_record import make
 
@@ -55,6 +54,7 @@ def run(method="base", seed=1, variant="", table=0, model="DeepFM", **changes) -
         "seed": seed,
         "metrics": {"AUC": auc, "gAUC": 0.6, "logloss": 0.5, "NE": 0.9},
         "config": config,
+        "paper_table": table or None,
         "command": f"make paper TABLE={table} SEEDS=2" if table else "make benchmark SEEDS=2",
         "started": f"2026-01-31T12:00:{seed:02d}.000+00:00",
     }
@@ -212,7 +212,7 @@ def test_a_table_needs_every_row_and_a_run_made_for_it(checkout, tmp_path):
     folder = checkout.configs(DATASET) / "paper"
     partial = [r for r in of_table(2) if r.method != "KD+FitNets"]
     # Tables 1 and 9 have the same rows; these runs were made for neither.
-    by_chance = [replace(r, command="make paper TABLE=3") for r in of_table(9)]
+    by_chance = [replace(r, paper_table=3) for r in of_table(9)]
     runs = {(r.expid, r.seed): r for r in (*partial, *by_chance)}
     assert publish(checkout, [results(tmp_path / "a", list(runs.values()))]) == {DATASET: len(runs)}
     assert not folder.exists()

@@ -13,7 +13,6 @@ from fuxictr_loopfm.config.folders import read_yaml
 from fuxictr_loopfm.config.key_rules import read_keys
 from fuxictr_loopfm.evidence.methods import METHODS
 from fuxictr_loopfm.evidence.publish.publish import committed, datasets
-from fuxictr_loopfm.evidence.publish.tables import is_paper
 from fuxictr_loopfm.evidence.publish.tuner import tuner_text
 from fuxictr_loopfm.host.tuner import enumerated as enumerate_tuner
 from fuxictr_loopfm.records.record import RunRecord
@@ -25,7 +24,7 @@ GROUPS: dict[tuple[str, str, bool], list[RunRecord]] = {}
 for _dataset in datasets(CHECKOUT):
     for _run in committed(CHECKOUT, _dataset).records:
         if _run.method in METHODS:
-            GROUPS.setdefault((_dataset, _run.model, is_paper(_run)), []).append(_run)
+            GROUPS.setdefault((_dataset, _run.model, _run.paper_table is not None), []).append(_run)
 
 
 def key(config: dict, names: set[str]) -> str:

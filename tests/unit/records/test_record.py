@@ -51,6 +51,14 @@ def test_a_written_record_reads_back_equal_under_the_name_of_experiment_and_seed
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_a_record_of_no_table_is_written_as_before_there_were_tables(tmp_path):
+    assert "paper_table" not in make().to_dict()
+    record = make(paper_table=4)
+    assert read_records([write_record(tmp_path, record)]) == [record]
+    with pytest.raises(DataError, match="paper_table: expected an integer of 1 or more"):
+        make(paper_table="4")
+
+
 def test_configuration_values_without_a_json_form_do_not_lose_the_run(tmp_path):
     config = {
         "units": (4, 2),
