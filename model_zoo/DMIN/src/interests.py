@@ -1,4 +1,7 @@
-"""DMIN's sequence module: refiner, self-attention heads, and an interest per head."""
+"""DMIN's sequence module: refiner, self-attention heads, and an interest per head.
+
+They are the paper's "Behavior Refiner Layer" and "Multi-Interest Extractor Layer".
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,12 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """What follows self-attention: dropout, residual, normalisation, residual feed-forward."""
+    """What follows self-attention: dropout, residual, normalisation, residual feed-forward.
+
+    Args:
+        width: width D of the sequence.
+        settings: shared settings.
+    """
 
     def __init__(self, width: int, settings: InterestSettings) -> None:
         super().__init__()
@@ -78,7 +86,12 @@ class FeedForward(nn.Module):
 
 
 class BehaviorRefiner(nn.Module):
-    """One self-attention layer that lets past behaviours see older ones."""
+    """One self-attention layer that lets past behaviours see older ones.
+
+    Args:
+        width: width D of the sequence; the heads must divide it.
+        settings: shared settings.
+    """
 
     def __init__(self, width: int, settings: InterestSettings) -> None:
         super().__init__()
@@ -88,7 +101,10 @@ class BehaviorRefiner(nn.Module):
         self.feed_forward = FeedForward(width, settings)
 
     def forward(self, sequence: Tensor, allowed: Tensor) -> Tensor:
-        """Refine sequence (B, L, D); ``allowed`` (B, 1, L, L) bool; returns (B, L, D)."""
+        """Refine sequence (B, L, D); returns (B, L, D).
+
+        ``allowed`` (B, 1, L, L) bool is True where a behaviour may attend, see ``causal_mask``.
+        """
         # FuxiCTR hands 1.0 at forbidden pairs to an attention that adds float masks to the scores.
         mask = (~allowed).to(sequence.dtype) if self.legacy_mask else allowed
         attended = self.output(self.attention(sequence, mask).flatten(-2))

@@ -1,4 +1,8 @@
-"""DMR's sequence modules: how much a user's behaviours speak for the target."""
+"""DMR's sequence modules: how much a user's behaviours speak for the target.
+
+They are the paper's "User-to-Item Network" and "Item-to-Item Network". An MLP on
+[q, s, q - s, q * s] scores a behaviour s; the query q is made of position, context and target.
+"""
 
 from __future__ import annotations
 
