@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fuxictr_loopfm.errors import DataError, LoopFMError
+from fuxictr_loopfm.errors import DataError, LoopFMError, OutputError
 from fuxictr_loopfm.exits import one_message
 from fuxictr_loopfm.prepared.columns_io import time_unit_problem
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, write_prepared
@@ -59,8 +59,8 @@ def run(
 
 
 def _remedy(error: LoopFMError, options: argparse.Namespace) -> str:
-    """What to do, told by what the message is about: the output, a spec, or the raw files."""
-    if str(error).startswith(f"{options.out}:"):
+    """What to do, by what the error is about: the output, a spec, or the raw files."""
+    if isinstance(error, OutputError):
         return "Nothing was written. Give another --out."
     if "spec" in options:
         return (

@@ -7,7 +7,8 @@ import zoneinfo
 from dataclasses import dataclass
 from typing import Any
 
-from fuxictr_loopfm.prepared.parts import MAX_PERIODS, did_you_mean, is_integer
+from fuxictr_loopfm.errors import did_you_mean
+from fuxictr_loopfm.prepared.parts import MAX_PERIODS, is_integer
 
 TIME_UNITS = ("s", "ms", "us", "iso", "ordinal")
 

@@ -10,12 +10,11 @@ from typing import Any
 
 from _custom_rules import HistoryRule, KeepRule, LabelRule, PeriodRule, TimeRule, is_number
 
-from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.errors import ConfigError, DataError, did_you_mean
 from fuxictr_loopfm.files.plain_text import load_yaml
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 from fuxictr_loopfm.prepared.parts import (
     MAX_PERIODS,
-    did_you_mean,
     is_integer,
     parse_part,
     parse_parts,

@@ -18,8 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.prepared.parts import did_you_mean
+from fuxictr_loopfm.errors import DataError, did_you_mean
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError)

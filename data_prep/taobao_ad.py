@@ -53,7 +53,7 @@ from _taobao_histories import file_count, look_up, split_log
 from _taobao_x1 import read_x1
 from _x1 import provenance
 
-from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.errors import DataError, OutputError
 from fuxictr_loopfm.files.atomic import scratch_dir
 from fuxictr_loopfm.prepared.columns_io import check_periods
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
@@ -81,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
         with scratch_dir(args.out.parent) as scratch:
             (prepare_x1 if args.x1 else prepare_raw)(args, scratch)
     except OSError as error:
-        raise DataError(f"{args.out}: cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{args.out}: cannot be written: {error.strerror or error}") from error
 
 
 def prepare_raw(args: argparse.Namespace, scratch: Path) -> None:

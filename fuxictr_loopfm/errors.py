@@ -7,7 +7,8 @@ to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class LoopFMError(Exception):
@@ -31,6 +32,10 @@ class DataError(LoopFMError):
     """A raw log or a prepared data set is missing, unreadable or breaks a stated rule."""
 
 
+class OutputError(DataError):
+    """The folder that a prepared data set should be written to cannot be; the raw log is fine."""
+
+
 class StoreError(LoopFMError):
     """An event store or a pointer file is incomplete, altered or of an unknown version."""
 
@@ -41,3 +46,16 @@ class ProvenanceError(LoopFMError):
 
 class CausalityError(LoopFMError):
     """A history would hold an event that the sample could not have known."""
+
+
+def did_you_mean(name: object, known: Iterable[object], prefix: str = "") -> str:
+    """`` (did you mean 'x'?)`` for the known name that is nearest, or an empty text.
+
+    Args:
+        name: what was found.
+        known: what could have been meant.
+        prefix: shown before the nearest. Names that all begin alike are compared without it,
+            because it would make any two of them similar.
+    """
+    close = difflib.get_close_matches(str(name), [str(item) for item in known], n=1, cutoff=0.5)
+    return f" (did you mean {prefix + close[0]!r}?)" if close else ""

@@ -5,12 +5,11 @@ Benchmarks, the paper's tables and the public logs need one; a project of the us
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 
 ZOO = "model_zoo"
 _DATASET_ID = re.compile(r"^DATASET_ID\s*=\s*[\"']([^\"']+)[\"']", flags=re.MULTILINE)
@@ -88,10 +87,9 @@ class Checkout:
         """
         scripts = self.scripts()
         if dataset_id not in scripts:
-            near = difflib.get_close_matches(dataset_id, scripts, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {sorted(scripts)}"
+            hint = did_you_mean(dataset_id, scripts) or f"; known: {sorted(scripts)}"
             raise ConfigError(
-                f"DATASET={dataset_id}: no script in data_prep/ makes it; {hint} For a log of your "
+                f"DATASET={dataset_id}: no script in data_prep/ makes it{hint}. For a log of your "
                 "own run data_prep/custom.py first and give its output folder as DATA."
             )
         return scripts[dataset_id]

@@ -12,8 +12,8 @@ import numpy as np
 
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.config.zoo import find_model
-from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.prepared.parts import INDEX_COLUMNS, did_you_mean
+from fuxictr_loopfm.errors import ConfigError, DataError, did_you_mean
+from fuxictr_loopfm.prepared.parts import INDEX_COLUMNS
 from fuxictr_loopfm.structuring.event_filter import parse_filter
 
 if TYPE_CHECKING:

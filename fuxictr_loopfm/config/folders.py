@@ -7,12 +7,11 @@ objects; here it is plain YAML with the tuples of the BARS configs, see ``plain_
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any
 
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.files.plain_text import PlainTextError, load_yaml
 
 PATH_KEYS = (
@@ -147,6 +146,5 @@ def _require_name(kind: str, name: object, path: Path) -> None:
 
 def _unknown(kind: str, name: str, sections: dict[str, Any], path: Path) -> str:
     known = [str(key) for key in sections]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"found {known}"
-    return f"{path}: {kind} {name!r} is not defined; {hint}"
+    hint = did_you_mean(name, known) or f"; found {known}"
+    return f"{path}: {kind} {name!r} is not defined{hint}"

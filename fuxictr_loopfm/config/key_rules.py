@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,8 +9,8 @@ from typing import Any
 
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import PREFIX, split_names
-from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.prepared.parts import MAX_HISTORY, did_you_mean
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
+from fuxictr_loopfm.prepared.parts import MAX_HISTORY
 
 HISTORY_COLUMNS = ("embedding", "label", "log_age", "ids", "length")
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -56,9 +55,8 @@ def read_keys(params: Mapping[str, Any], where: str) -> LoopFMKeys:
             continue
         name = full_name[len(PREFIX) :]
         if name not in known:
-            near = difflib.get_close_matches(full_name, [PREFIX + k for k in known], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {sorted(known)}"
-            problems.append(f"{where}: unknown key {full_name}; {hint}")
+            hint = did_you_mean(name, known, PREFIX) or f"; known: {sorted(known)}"
+            problems.append(f"{where}: unknown key {full_name}{hint}")
             continue
         problem, values[name] = coerced(name, value, known[name].type)
         if problem:

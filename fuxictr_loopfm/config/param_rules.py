@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from fuxictr_loopfm.data.evaluated import param_problems
-from fuxictr_loopfm.prepared.parts import did_you_mean, is_integer
+from fuxictr_loopfm.errors import did_you_mean
+from fuxictr_loopfm.prepared.parts import is_integer
 
 REQUIRED = (
     *("model", "model_root", "data_root", "feature_cols", "label_col"),

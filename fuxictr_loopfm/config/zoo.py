@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import sys
@@ -11,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fuxictr_loopfm.config.folders import read_yaml
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,11 +72,10 @@ def find_model(model: str, zoos: list[Path]) -> Path:
         if folder is not None:
             return folder
     known = sorted({name for zoo in zoos for name in _known_models(zoo)})
-    near = difflib.get_close_matches(model, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"found {known}"
+    hint = did_you_mean(model, known) or f"; found {known}"
     raise ConfigError(
         f"model: expected a folder with src/ in {[str(z) for z in zoos]}; found none, "
-        f"model {model!r} is in none of them; {hint}"
+        f"model {model!r} is in none of them{hint}"
     )
 
 

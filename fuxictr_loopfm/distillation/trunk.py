@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 
 
 def flat_fields(output: Any) -> Tensor:
@@ -31,12 +30,10 @@ def find_trunk(model: Any, example: Mapping[str, Any], path: str | None) -> tupl
     """
     modules = dict(model.named_modules())
     if path is not None and path not in modules:
-        near = difflib.get_close_matches(path, modules, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
         found = [name for name in sorted(modules) if name.count(".") < 2][1:]
         raise ConfigError(
-            f"loopfm_kd_trunk: {path!r} is no module{hint}; expected one of {found} or a module "
-            "inside, or null to have it found."
+            f"loopfm_kd_trunk: {path!r} is no module{did_you_mean(path, modules)}; expected "
+            f"one of {found} or a module inside, or null to have it found."
         )
     widths = _output_widths(model, example, [path] if path else None)
     if path is not None:

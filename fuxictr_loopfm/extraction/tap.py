@@ -16,7 +16,6 @@ Paper: arXiv:2605.29280, Table 5; reading after the activation is ours.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.errors import ConfigError, DataError, did_you_mean
 from fuxictr_loopfm.extraction.model_parts import (
     embedding_layers,
     embedding_path,
@@ -131,8 +130,7 @@ def _unknown(model: nn.Module, name: str, hidden: Sequence[str], has_embedding: 
     names += [DEEP, ALL] if hidden else []
     tables = tuple(f"{path}." for path, _ in embedding_layers(model))
     paths = [path for path, _ in model.named_modules() if path and not path.startswith(tables)]
-    close = difflib.get_close_matches(name, [*names, *paths], n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    hint = did_you_mean(name, [*names, *paths])
     unlisted = len(paths) - _MOST_PATHS_LISTED
     more = f", and {unlisted} more" if unlisted > 0 else ""
     more += ". Choose among these."

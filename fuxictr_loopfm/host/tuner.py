@@ -20,9 +20,8 @@ from types import SimpleNamespace
 from fuxictr import autotuner
 
 from fuxictr_loopfm.config.folders import expids, read_yaml
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.files.atomic import atomic_path, scratch_dir
-from fuxictr_loopfm.prepared.parts import did_you_mean
 
 _REMEDY = (
     "A tuner file has base_config, base_expid, and in tuner_space lists of values for keys that "

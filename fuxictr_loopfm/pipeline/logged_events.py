@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
-from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.errors import DataError, did_you_mean
 from fuxictr_loopfm.prepared.columns_io import EVENTS_FILE
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.prepared.parts import did_you_mean
 from fuxictr_loopfm.store.extraction_reader import ExtractionReader
 from fuxictr_loopfm.store.keys import factorize_keys
 from fuxictr_loopfm.structuring.blocks import BlockKeys, Rows, row_columns

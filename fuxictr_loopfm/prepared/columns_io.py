@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.errors import DataError, did_you_mean
 from fuxictr_loopfm.files.atomic import require_space
 from fuxictr_loopfm.files.plain_h5 import H5_ERRORS, dataset_problem, file_problem
-from fuxictr_loopfm.prepared.parts import Column, did_you_mean
+from fuxictr_loopfm.prepared.parts import Column
 from fuxictr_loopfm.prepared.spec import DatasetSpec
 from fuxictr_loopfm.spec import UNITS_PER_SECOND
 

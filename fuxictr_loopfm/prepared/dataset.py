@@ -17,12 +17,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.errors import DataError, OutputError, did_you_mean
 from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.files.seals import file_problem
 from fuxictr_loopfm.prepared import columns_io
 from fuxictr_loopfm.prepared.description import read_spec, write_spec
-from fuxictr_loopfm.prepared.parts import Column, Periods, SequenceColumn, did_you_mean
+from fuxictr_loopfm.prepared.parts import Column, Periods, SequenceColumn
 from fuxictr_loopfm.prepared.spec import DatasetSpec
 from fuxictr_loopfm.spec import UNITS_PER_SECOND
 
@@ -279,7 +279,7 @@ def write_prepared(
             for name, source in (beside or {}).items():
                 shutil.copyfile(source, temporary / name)
     except OSError as error:
-        raise DataError(
+        raise OutputError(
             f"{folder}: cannot be written: {error.strerror or error}. Free space or give another "
             "folder, then run again."
         ) from error
@@ -290,7 +290,9 @@ def _refuse_foreign(folder: Path) -> None:
     """Replacing a folder deletes what is in it, so only a prepared data set is ever replaced."""
     ours = (folder / columns_io.SPEC_FILE).is_file()
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder}: exists and is no prepared data set; give a new or empty folder")
+        raise OutputError(
+            f"{folder}: exists and is no prepared data set; give a new or empty folder"
+        )
 
 
 def _clock(timestamp: int, unit: str) -> str:

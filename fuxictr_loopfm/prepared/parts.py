@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 
 VIEWS = ("teacher", "vertical")
 INDEX_COLUMNS = ("event_id", "timestamp", "period")
@@ -41,12 +40,6 @@ _MODULE_ATTRIBUTES = re.compile(
     """,
     re.VERBOSE,
 )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest known name, or an empty text."""
-    close = difflib.get_close_matches(str(name), [str(item) for item in known], n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 @dataclass(frozen=True)

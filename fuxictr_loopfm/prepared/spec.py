@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.prepared.parts import (
     Column,
     Periods,
     SequenceColumn,
-    did_you_mean,
     is_integer,
     name_problems,
     parse_part,

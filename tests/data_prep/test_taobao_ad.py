@@ -359,7 +359,8 @@ def test_a_folder_of_something_else_is_left_alone(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
     assert taobao_ad.cli(["--data", str(raw), "--out", str(tmp_path / "out")]) == 1
-    assert "no prepared data set" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no prepared data set" in told and "Give another --out." in told
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "thesis.txt"]
 
 

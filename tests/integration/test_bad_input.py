@@ -58,10 +58,10 @@ def edit(loop: Loop, kind: str, section: str, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"loopfm_encodr": "din"}, "unknown key loopfm_encodr; did you mean loopfm_encoder?"),
+        ({"loopfm_encodr": "din"}, "unknown key loopfm_encodr (did you mean 'loopfm_encoder'?)"),
         ({"model": "DeepFN"}, "model 'DeepFN' is in none of"),
         ({"model": None}, "loopfm: expected a key model, found none"),
-        ({"loopfm_teacher": "teachr"}, "expid 'teachr' is not defined; did you mean teacher?"),
+        ({"loopfm_teacher": "teachr"}, "expid 'teachr' is not defined (did you mean 'teacher'?)"),
         ({"loopfm_teacher": "base"}, "base: loopfm_view: expected 'teacher'"),
         ({"loopfm_teacher_config": "/nowhere"}, "/nowhere: expected model_config.yaml"),
         ({"loopfm_taps": "hiden_0"}, "hiden_0"),
@@ -252,7 +252,7 @@ def test_verify_says_where_a_store_was_changed(
         (["verify", "nowhere"], "nowhere"),
         (["leaderboard", "nowhere"], "nowhere: expected run records, found no such file"),
         (["extract", "--config", "nowhere", "--expid", "x"], "nowhere: expected model_config.yaml"),
-        (["prepare", "--dataset", "MovieLens100K"], "did you mean MovieLens100K_s1?"),
+        (["prepare", "--dataset", "MovieLens100K"], "did you mean 'MovieLens100K_s1'?"),
         (
             ["prepare", "--dataset", "KuaiRandPure_s1", "--data", "nowhere"],
             "DATA=nowhere: expected",

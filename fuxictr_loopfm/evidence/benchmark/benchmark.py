@@ -12,7 +12,7 @@ from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.zoo import find_model
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.evidence.benchmark.configs import (
     TEACHER_MODEL,
     Location,
@@ -25,7 +25,6 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
 from fuxictr_loopfm.evidence.benchmark.runner import Entry, run_entries
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.prepared.parts import did_you_mean
 from fuxictr_loopfm.records.record import RunRecord
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import teacher_mark
 from fuxictr_loopfm.config.names import PREFIX
-from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.evidence.benchmark.configs import HIDDEN_UNITS
 from fuxictr_loopfm.evidence.paper.table import TableRow, Vertical
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
@@ -37,8 +36,7 @@ def resolved(changes: Mapping[str, Any], params: Mapping[str, Any], where: str) 
         if known:
             found[known[0]] = value
         else:
-            near = difflib.get_close_matches(name, params, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, params)
             problems.append(f"{where}: {params.get('model')} has no param {name}{hint}")
     if problems:
         raise ConfigError(problems)

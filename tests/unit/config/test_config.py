@@ -125,8 +125,8 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("expid", ["DeepFM_tset", "Base"])
 def test_an_unknown_expid_names_the_nearest(tmp_path: Path, expid: str) -> None:
     text = message(folder(tmp_path), expid)
-    assert f"model_config.yaml: expid '{expid}' is not defined; " in text
-    assert ("did you mean DeepFM_test?" if expid != "Base" else "Base") in text
+    assert f"model_config.yaml: expid '{expid}' is not defined" in text
+    assert ("did you mean 'DeepFM_test'?" if expid != "Base" else "Base") in text
 
 
 @pytest.mark.parametrize(

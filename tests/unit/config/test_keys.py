@@ -31,7 +31,7 @@ def problems(**values: Any) -> list[str]:
     [("encodr", "encoder"), ("max_length", "max_len"), ("kd_labelscale", "kd_label_scale")],
 )
 def test_an_unknown_key_names_the_nearest(name: str, nearest: str) -> None:
-    expected = f"here: exp: unknown key loopfm_{name}; did you mean loopfm_{nearest}?"
+    expected = f"here: exp: unknown key loopfm_{name} (did you mean 'loopfm_{nearest}'?)"
     assert problems(**{name: 1}) == [expected]
 
 
@@ -47,7 +47,7 @@ def test_other_params_are_ignored() -> None:
 
 def test_all_problems_come_at_once() -> None:
     assert problems(codek="int8", dim="wide", backfill=1) == [
-        "here: exp: unknown key loopfm_codek; did you mean loopfm_codec?",
+        "here: exp: unknown key loopfm_codek (did you mean 'loopfm_codec'?)",
         "here: exp: loopfm_dim: expected int, found 'wide'",
         "here: exp: loopfm_backfill: expected bool, found 1",
     ]

@@ -77,7 +77,9 @@ def test_an_installed_fuxictr_makes_no_checkout(
 def test_the_src_of_a_project_has_all_its_models(project: Path) -> None:
     assert find_model("Deep", [project]) == find_model("Wide", [project]) == project / "src"
     assert load_model_class("Wide", [project])[0].__name__ == "Wide"
-    with pytest.raises(ConfigError, match=r"model 'Weep' is in none of them; did you mean Deep\?"):
+    with pytest.raises(
+        ConfigError, match=r"model 'Weep' is in none of them .did you mean 'Deep'\?"
+    ):
         find_model("Weep", [project])
 
 

@@ -35,7 +35,9 @@ def test_the_first_zoo_with_the_model_wins(tmp_path: Path) -> None:
 
 
 def test_an_unknown_model_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"model 'DeepFN' is in none of .*did you mean DeepFM\?"):
+    with pytest.raises(
+        ConfigError, match=r"model 'DeepFN' is in none of .*did you mean 'DeepFM'\?"
+    ):
         find_model("DeepFN", [STAND_INS, OURS])
     with pytest.raises(ConfigError, match="found .*'Flattened', 'OwnTables'"):
         find_model("zzzz", [STAND_INS])

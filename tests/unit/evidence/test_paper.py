@@ -431,7 +431,7 @@ def test_params_are_changed_by_the_models_own_name_or_not_at_all():
         "embedding_dim": 2,
         "loopfm_kd": "none",
     }
-    with pytest.raises(ConfigError, match="row: DMIN has no param embeding_dim; did you mean"):
+    with pytest.raises(ConfigError, match="row: DMIN has no param embeding_dim .did you mean"):
         resolved({"embeding_dim": 2}, params, "row")
 
 
@@ -635,11 +635,11 @@ def test_predictions_are_kept_where_a_table_asks_for_them(prepared, tmp_path, tr
 
 def test_a_wrong_setting_is_found_before_anything_runs(prepared, tmp_path, trained):
     rows = [{"name": "base"}, {"name": "KD", "set": {"loopfm_kdd": "aux_head"}}]
-    with pytest.raises(ConfigError, match="unknown key loopfm_kdd; did you mean loopfm_kd"):
+    with pytest.raises(ConfigError, match="unknown key loopfm_kdd .did you mean 'loopfm_kd"):
         start(prepared, tmp_path, small(rows=rows))
     with pytest.raises(ConfigError, match="SEEDS: expected at least 1"):
         start(prepared, tmp_path, small(), seeds=0)
-    with pytest.raises(ConfigError, match="did you mean DeepFM"):
+    with pytest.raises(ConfigError, match="did you mean 'DeepFM"):
         start(prepared, tmp_path, small(), models=["DeepFMM"])
     assert trained == []
 

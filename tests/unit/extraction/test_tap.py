@@ -162,7 +162,7 @@ def test_unknown_names_are_all_reported_with_what_exists(teacher):
     assert "TinyTeacher has no 'hidden_2'" in first
     assert "names: soft_label, emb, item_only, user_only, hidden_0, hidden_1, deep, all" in first
     assert "attention_layers.0.attention_layer.mlp.0" in first
-    assert "did you mean dnn.mlp.0?" in second
+    assert "did you mean 'dnn.mlp.0'?" in second
     assert "embedding_layer.embedding_layers" not in first
 
 

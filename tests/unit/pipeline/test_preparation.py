@@ -182,7 +182,9 @@ def test_a_folder_that_is_prepared_already_is_used_where_it_lies(
 def test_unknown_data_sets_and_missing_folders_are_named(
     checkout: Checkout, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"DATASET=Tyo_s1: .*did you mean Toy_s1\? .*custom\.py"):
+    with pytest.raises(
+        ConfigError, match=r"DATASET=Tyo_s1: .*did you mean 'Toy_s1'\?\)\. .*custom\.py"
+    ):
         prepare(checkout, "Tyo_s1", None)
     with pytest.raises(DataError, match=r"DATA=.*nowhere: expected a folder .* found none"):
         prepare(checkout, DATASET, tmp_path / "nowhere")
