@@ -17,6 +17,7 @@ from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.structuring.builder import build_pointers, build_store
 from tests.bench.logs import MAX_LEN, EventLog
+from tests.made_up import store_fields
 
 DIM = 32
 BLOCK = 100_000
@@ -44,37 +45,12 @@ def repeated(block: np.ndarray, rows: int) -> np.ndarray:
     return result
 
 
-def manifest_fields(codec: Codec, **changes: Any) -> dict[str, Any]:
-    """What ``build_store`` wants to know of a made-up teacher."""
-    nothing: list[int] = []
-    return {
-        "dataset_id": "bench",
-        "dataset_fingerprint": "0" * 16,
-        "dim": codec.dim,
-        "codec": codec.to_dict(),
-        "time_unit": "s",
-        "key": "user",
-        "taps": ["hidden_0"],
-        "event_filter": None,
-        "backfill": False,
-        "provenance": {
-            "teacher_fingerprint": "1" * 16,
-            "teacher_train_periods": nothing,
-            "logged_periods": nothing,
-            "compressor_fingerprint": "2" * 16,
-            "compressor_fit_periods": nothing,
-            "quantizer_fit_periods": nothing,
-        },
-        **changes,
-    }
-
-
 def write_store(folder: Path, log: EventLog, codec: Codec, seed: int, **options: Any) -> None:
     """Build a store of the log on disk; ``options`` go to ``build_store``."""
     block = codec.encode(embeddings(seed))
     build_store(
         folder,
-        manifest_fields=manifest_fields(codec),
+        manifest_fields=store_fields(codec),
         key=log.user,
         timestamp=log.time,
         src_row=np.arange(len(log)),

@@ -23,6 +23,7 @@ from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring import as_of, key_table, order, pointing, reading, sorted_events
 from fuxictr_loopfm.structuring.builder import build_store
 from fuxictr_loopfm.structuring.event_filter import parse_filter
+from tests.made_up import store_fields
 
 CODECS: dict[str, Codec] = {
     kind: build_codec(kind, DIM).fit(embedding_of(range(2_000)))
@@ -54,24 +55,6 @@ def pieces(small: bool) -> Iterator[None]:
         for module, name, value in _SMALL if small else ():
             patch.setattr(module, name, value)
         yield
-
-
-def fields(codec: Codec, key: str, time_unit: str) -> dict[str, Any]:
-    """Manifest entries of a store."""
-    provenance: dict[str, Any] = {"teacher_fingerprint": "a" * 16, "teacher_train_periods": [1]}
-    provenance |= {"compressor_fingerprint": "b" * 16, "compressor_fit_periods": [1]}
-    return {
-        "dataset_id": "raw_s1",
-        "dataset_fingerprint": "d" * 16,
-        "dim": codec.dim,
-        "codec": codec.to_dict(),
-        "time_unit": time_unit,
-        "key": key,
-        "taps": ["hidden_0"],
-        "event_filter": None,
-        "backfill": False,
-        "provenance": provenance | {"logged_periods": [2, 3], "quantizer_fit_periods": [1]},
-    }
 
 
 @dataclass(frozen=True)
@@ -124,7 +107,7 @@ def built(
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         build_store(
             Path(folder) / "store",
-            manifest_fields=fields(codec, key, time_unit),
+            manifest_fields=store_fields(codec, key=key, time_unit=time_unit),
             key=keys,
             timestamp=column(log, "time")[raw],
             src_row=np.array(handed, np.int64),

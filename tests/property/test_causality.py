@@ -11,11 +11,13 @@ from brute_join import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuxictr_loopfm.compression.quantizer import build_codec
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.gather import history_index, take_rows
 from fuxictr_loopfm.structuring.as_of import history_bounds
 from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+from tests.made_up import store_fields
 
 INT64 = np.iinfo(np.int64)
 SMALL_TIME = st.integers(-6, 12)
@@ -121,25 +123,7 @@ def histories(
     return [row[valid].tolist() for row, valid in zip(gathered, mask, strict=True)]
 
 
-MANIFEST_FIELDS = {
-    "dataset_id": "tiny_s1",
-    "dataset_fingerprint": "f" * 16,
-    "dim": 1,
-    "codec": {"kind": "f32", "pad_code": [0.0]},
-    "time_unit": "ordinal",
-    "key": "user",
-    "taps": ["emb"],
-    "event_filter": None,
-    "backfill": False,
-    "provenance": {
-        "teacher_fingerprint": "a" * 16,
-        "teacher_train_periods": [1],
-        "logged_periods": [2, 3],
-        "compressor_fingerprint": None,
-        "compressor_fit_periods": [],
-        "quantizer_fit_periods": [],
-    },
-}
+MANIFEST_FIELDS = store_fields(build_codec("f32", 1), time_unit="ordinal")
 
 
 @settings(max_examples=scaled(30))

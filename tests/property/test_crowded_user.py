@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brute_join import scaled
-from delivered import CODECS, fields
+from delivered import CODECS
 
 from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.layers.batch import HistoryBatch
@@ -19,6 +19,7 @@ from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring import reading
 from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+from tests.made_up import store_fields
 
 EVENTS = 50_000 if scaled(1) == 1 else 1_000_000
 MINUTE = 60_000
@@ -73,7 +74,7 @@ def test_a_crowded_users_histories_are_those_of_a_scan(
     }
     build_store(
         tmp_path / "store",
-        manifest_fields=fields(codec, "user", "ms"),
+        manifest_fields=store_fields(codec, key="user", time_unit="ms"),
         pad_code=codec.pad_code,
         num_shards=2,
         **columns,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brute_join import DIM, FILTERS, Row, embedding_of, in_time_order
-from delivered import CODECS, fields, pieces
+from delivered import CODECS, pieces
 from test_prepared_logs import PERIODS, Case, prepared_from, with_periods
 
 from fuxictr_loopfm.config.keys import LoopFMKeys
@@ -15,6 +15,7 @@ from fuxictr_loopfm.pipeline.logged_events import LoggedEvents, count_events
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest
 from fuxictr_loopfm.structuring.shards import StorePlan, build_shards, finish_store
+from tests.made_up import store_fields
 
 FIRST_LOGGED, EVENTS = 60, 240
 
@@ -66,7 +67,7 @@ def test_every_stored_event_has_its_own_embedding(
         extraction_of(tmp_path / "log", rows), codec.to_dict(),
     )  # fmt: skip
     source = LoggedEvents(**{**vars(source), "num_events": count_events(source)[0]})
-    plan = StorePlan(fields(codec, "user", "s"), codec.pad_code, 2)
+    plan = StorePlan(store_fields(codec, key="user", time_unit="s"), codec.pad_code, 2)
     with pieces(False):
         build_shards(tmp_path / "parts", source, plan, range(2), memory_limit)
     finish_store(tmp_path / "store", tmp_path / "parts", 2)

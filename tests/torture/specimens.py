@@ -8,20 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from fuxictr_loopfm.compression.quantizer import build_codec
 from fuxictr_loopfm.data.view import EncodedView
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest
 from fuxictr_loopfm.structuring.builder import build_store
 from tests.integration.planted import log_frame, write_log
+from tests.made_up import store_fields
 
 EVENTS, KEYS = 60, 6
-PROVENANCE = {
-    "teacher_fingerprint": "7" * 16,
-    "teacher_train_periods": [1],
-    "logged_periods": [2],
-    "compressor_fingerprint": None,
-}
 
 
 def small_store(folder: Path, version: int = 0, shards: int = 1) -> None:
@@ -32,17 +28,13 @@ def small_store(folder: Path, version: int = 0, shards: int = 1) -> None:
         version: every value of the store says it: number of events, times, codes and logits.
         shards: how many.
     """
-    fits = {"compressor_fit_periods": [1], "quantizer_fit_periods": [1]}
-    fields = {
-        "dataset_id": f"small{version}_s1", "dataset_fingerprint": "d" * 16, "dim": 2,
-        "time_unit": "s", "codec": {"kind": "int8", "pad_code": [0, 0]}, "key": "user",
-        "taps": ["emb"], "event_filter": None, "backfill": False, "provenance": PROVENANCE | fits,
-    }  # fmt: skip
+    codec = build_codec("int8", 2)
+    fields = store_fields(codec, dataset_id=f"small{version}_s1")
     index = np.arange(EVENTS * (1 + version))
     build_store(
         folder, manifest_fields=fields, num_shards=shards, key=index % KEYS, src_row=index,
         timestamp=index + version, codes=np.full((len(index), 2), 1 + version, np.int8),
-        pad_code=np.zeros(2, np.int8), logit=np.full(len(index), version, np.float32),
+        pad_code=codec.pad_code, logit=np.full(len(index), version, np.float32),
         side={"label": (index % 2).astype(np.int8)},
     )  # fmt: skip
 
