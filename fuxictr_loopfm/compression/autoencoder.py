@@ -7,18 +7,19 @@ weights it would have without it.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from fuxictr_loopfm.compression.compressor import Compressor, CompressorSpec, Training
+from fuxictr_loopfm.compression.saved_weights import read_weights, write_weights
 from fuxictr_loopfm.compression.standardizer import Standardizer
 from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError
-from fuxictr_loopfm.files.atomic import atomic_path
+from fuxictr_loopfm.registry import Option
 
 SCHEMA = "loopfm.autoencoder"
 VERSION = 1
@@ -147,7 +148,7 @@ class AutoencoderSpec:
     fit_periods: tuple[int, ...] = ()
 
 
-class CoTrainer:
+class CoTrainer(Compressor):
     """Trains an autoencoder beside a teacher, with an optimiser of its own.
 
     Neither building nor stepping it draws from torch's global random state.
@@ -158,6 +159,14 @@ class CoTrainer:
         seed: of the initial weights.
         device: where the weights live and activations are moved to.
     """
+
+    kind = "co_train"
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("hidden", int, 256, at_least=1),
+        Option("lr", float, 1e-3, at_least=0),
+        # Prefixes that shall be usable alone, joined by "+".
+        Option("matryoshka_dims", str, None, key="matryoshka_dims"),
+    )
 
     def __init__(
         self,
@@ -177,7 +186,40 @@ class CoTrainer:
         self.autoencoder = autoencoder.to(self.device)
         self._optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=lr)
 
-    def step(self, e: Tensor) -> Tensor:
+    @classmethod
+    def build(cls, spec: CompressorSpec, training: Training) -> CoTrainer:
+        """An autoencoder with fresh weights."""
+        shape = AutoencoderSpec(
+            input_dim=training.input_dim,
+            dim=spec.dim,
+            hidden=cls.hidden_width(spec),
+            matryoshka_dims=tuple(int(part) for part in _prefixes(spec)),
+            fit_periods=training.fit_periods,
+        )
+        return cls(shape, lr=spec.options["lr"], seed=training.seed, device=training.device)
+
+    @classmethod
+    def hidden_width(cls, spec: CompressorSpec) -> int:
+        """Width of the autoencoder's hidden layer; 0 for one linear layer."""
+        hidden: int = spec.options["hidden"]
+        return hidden
+
+    @classmethod
+    def problems(cls, spec: CompressorSpec) -> list[str]:
+        """Prefixes longer than the embedding."""
+        return [
+            f"loopfm_matryoshka_dims: expected widths of 1 to loopfm_dim={spec.dim} joined by '+', "
+            f"found {part!r}"
+            for part in _prefixes(spec)
+            if not part.isdecimal() or not 1 <= int(part) <= spec.dim
+        ]
+
+    @property
+    def dim(self) -> int:
+        """Width d of the embedding."""
+        return self.autoencoder.dim
+
+    def step(self, e: Tensor, label: Tensor | None = None) -> Tensor:
         """One optimisation step on activations (B, D); returns the detached scalar loss.
 
         Raises:
@@ -191,19 +233,17 @@ class CoTrainer:
         self._optimizer.step()
         return loss.detach()
 
+    def encode(self, e: Tensor) -> Tensor:
+        """As ``Autoencoder.encode``."""
+        return self.autoencoder.encode(e)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Weights and running statistics of the autoencoder."""
         return self.autoencoder.state_dict()
 
     def save(self, path: Path | str) -> None:
         """Write weights and header to ``path``, atomically; equal trainers give equal bytes."""
-        buffer = io.BytesIO()
-        state = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
-        header = {"schema": SCHEMA, "version": VERSION, "spec": asdict(self.spec)}
-        # Through a buffer: torch writes the file's own name, a temporary one, into the archive.
-        torch.save({**header, "state": state}, buffer)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+        write_weights(path, SCHEMA, VERSION, asdict(self.spec), self.state_dict())
 
     @classmethod
     def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> CoTrainer:
@@ -212,7 +252,7 @@ class CoTrainer:
         Raises:
             ProvenanceError: the file is missing, damaged, or not an autoencoder of this version.
         """
-        content = _read(Path(path))
+        content = read_weights(path, SCHEMA, VERSION)
         try:
             fields = dict(content["spec"])
             for name in ("matryoshka_dims", "fit_periods"):
@@ -229,23 +269,9 @@ class CoTrainer:
         return trainer
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ProvenanceError(f"{path}: no such file; train the compressor first")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for damaged files
-        raise ProvenanceError(
-            f"{path}: expected a saved autoencoder, found a damaged or foreign file ({error}); "
-            "train the compressor again"
-        ) from error
-    found = (content.get("schema"), content.get("version")) if isinstance(content, dict) else None
-    if not isinstance(content, dict) or found != (SCHEMA, VERSION):
-        raise ProvenanceError(
-            f"{path}: expected schema {SCHEMA} version {VERSION}, found {found}; "
-            f"delete {path.parent} to train the compressor again"
-        )
-    return content
+def _prefixes(spec: CompressorSpec) -> list[str]:
+    text: str = spec.options["matryoshka_dims"] or ""
+    return [part.strip() for part in text.split("+") if part.strip()]
 
 
 def _check_weights(spec: AutoencoderSpec, state: Any, path: Path) -> None:
@@ -263,31 +289,3 @@ def _check_weights(spec: AutoencoderSpec, state: Any, path: Path) -> None:
     stored = path.stat().st_size
     if needed > stored:
         raise ValueError(f"expected {needed} bytes of weights, found a file of {stored}")
-
-
-def fit_post_hoc(
-    batches: Iterable[Tensor],
-    *,
-    dim: int = 32,
-    hidden: int = 256,
-    matryoshka_dims: tuple[int, ...] = (),
-    fit_periods: tuple[int, ...] = (),
-    lr: float = 1e-3,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> CoTrainer:
-    """Train the same autoencoder in one pass over a frozen teacher's activations (B, D).
-
-    Raises:
-        DataError: no batches, or a bad one.
-    """
-    trainer: CoTrainer | None = None
-    for e in batches:
-        if trainer is None:
-            spec = AutoencoderSpec(e.shape[-1], dim, hidden, matryoshka_dims, fit_periods)
-            trainer = CoTrainer(spec, lr=lr, seed=seed, device=device)
-        trainer.step(e)
-    if trainer is None:
-        raise DataError("autoencoder: expected batches of activations to train on, found none")
-    trainer.autoencoder.eval()
-    return trainer

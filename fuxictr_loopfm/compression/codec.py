@@ -7,12 +7,14 @@ decodes to exactly 0, so a zeroed store row is an empty event.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.errors import ConfigError, DataError, StoreError
+from fuxictr_loopfm.registry import Option
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.float32]
@@ -21,18 +23,31 @@ FloatArray = NDArray[np.float32]
 class Codec(ABC):
     """Packs embeddings of width ``dim`` into rows of ``width`` codes of type ``dtype``.
 
+    A subclass's constructor takes ``dim`` and its options. A codec whose ``to_dict`` says more than
+    kind and width reads that back in ``from_dict``.
+
     Attributes:
-        kind: the name under which ``build_codec`` knows it.
+        kind: its name in configurations and in stores.
+        options: its own settings; ``name`` is set by the key ``loopfm_codec_<name>``.
+        least_dim: the smallest embedding width it takes.
+        packed_as: how codes can be decoded on a device: ``values`` if codes are the embedding,
+            ``bytes`` if each is a byte that decodes without the others of its row, so that a table
+            of 256 values for each place does it; None if ``decode`` alone can.
         dim: embedding width d.
         width: codes per row w.
         dtype: numpy type of one code.
     """
 
     kind: ClassVar[str]
+    options: ClassVar[tuple[Option, ...]] = ()
+    least_dim: ClassVar[int] = 1
+    packed_as: ClassVar[Literal["values", "bytes"] | None] = None
 
     def __init__(self, dim: int, width: int, dtype: DTypeLike) -> None:
-        if dim < 0 or (dim == 0 and self.kind != "none"):
-            raise ConfigError(f"codec {self.kind}: dim: expected 1 or more, found {dim}")
+        if dim < self.least_dim:
+            raise ConfigError(
+                f"codec {self.kind}: dim: expected {self.least_dim} or more, found {dim}"
+            )
         self.dim = dim
         self.width = width
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -84,6 +99,15 @@ class Codec(ABC):
         """JSON-like description from which ``codec_from_dict`` builds an equal codec."""
         return {"kind": self.kind, "dim": self.dim, "pad_code": self.pad_code.tolist()}
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], dim: int) -> Codec:
+        """The codec that ``to_dict`` described, of embedding width ``dim``.
+
+        Raises:
+            StoreError: a missing or impossible entry.
+        """
+        return cls(dim)  # type: ignore[call-arg]
+
     def _checked(self, z: Array) -> FloatArray:
         z = np.asarray(z)
         if z.ndim != 2 or z.shape[1] != self.dim:
@@ -107,3 +131,18 @@ class Codec(ABC):
 
     @abstractmethod
     def _decode(self, codes: Array) -> FloatArray: ...
+
+
+def within_one(value: Any, shape: tuple[int, ...], expected: str) -> FloatArray:
+    """Numbers in [-1, 1] of a shape, read from a codec's description.
+
+    Raises:
+        StoreError: they are not; its message begins with ``expected``.
+    """
+    try:
+        numbers = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{expected}, found {str(value)[:200]}") from error
+    if numbers.shape != shape or not (np.abs(numbers) <= 1.0).all():
+        raise StoreError(f"{expected}, found {str(value)[:200]}")
+    return numbers

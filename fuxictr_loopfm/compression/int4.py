@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fuxictr_loopfm.compression.codec import Array, Codec, FloatArray
+from fuxictr_loopfm.compression.codec import Array, Codec, FloatArray, within_one
 from fuxictr_loopfm.compression.lloyd import fit_centres
-from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.errors import DataError, StoreError
 
 NUM_CENTRES = 16
 _NUM_BINS = 1 << 16
@@ -18,6 +19,8 @@ _NUM_BINS = 1 << 16
 
 class Int4Codec(Codec):
     """Two 4-bit codes a byte, even dimensions in the low half; an odd last half stays 0."""
+
+    packed_as = "bytes"
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, (dim + 1) // 2, np.uint8)
@@ -124,3 +127,13 @@ class Int4KMeansCodec(Int4Codec):
     def to_dict(self) -> dict[str, Any]:
         """As in the base class, with the 16 ``centres`` by code."""
         return {**super().to_dict(), "centres": [float(value) for value in self._levels()]}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], dim: int) -> Int4KMeansCodec:
+        """As in the base class, with its ``centres``."""
+        numbers = value.get("centres")
+        expected = f"codec.centres: expected {NUM_CENTRES} numbers in [-1, 1], the first of them 0"
+        centres = within_one(numbers, (NUM_CENTRES,), expected)
+        if centres[0] != 0.0:
+            raise StoreError(f"{expected}, found {centres[0]}")
+        return cls(dim, centres)

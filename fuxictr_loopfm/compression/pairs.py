@@ -7,14 +7,15 @@ Sixteen levels in each dimension are a grid of 256 points in the plane of a pair
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from fuxictr_loopfm.compression.codec import Array, Codec, FloatArray
-from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.compression.codec import Array, Codec, FloatArray, within_one
+from fuxictr_loopfm.errors import DataError, StoreError
 
 NUM_PAIR_CENTRES = 256
 _SIDE = 255  # odd, so that 0 is a point of the grid
@@ -32,6 +33,7 @@ class Int4PairKMeansCodec(Codec):
     """
 
     kind = "int4_kmeans_pair"
+    packed_as = "bytes"
 
     def __init__(self, dim: int, centres: FloatArray | None = None) -> None:
         super().__init__(dim, (dim + 1) // 2, np.uint8)
@@ -84,6 +86,19 @@ class Int4PairKMeansCodec(Codec):
         """As in the base class, with the 256 ``centres`` by code, each x then y, of every pair."""
         flat = self._fitted_centres().reshape(self.width, -1).astype(np.float64)
         return {**super().to_dict(), "centres": np.round(flat, _DECIMALS).tolist()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], dim: int) -> Int4PairKMeansCodec:
+        """As in the base class, with the ``centres`` of every pair."""
+        width = (dim + 1) // 2
+        expected = (
+            f"codec.centres: expected {width} lists of {2 * NUM_PAIR_CENTRES} numbers in [-1, 1], "
+            "the first two of each 0"
+        )
+        centres = within_one(value.get("centres"), (width, 2 * NUM_PAIR_CENTRES), expected)
+        if centres[:, :2].any():
+            raise StoreError(f"{expected}, found a list that begins otherwise")
+        return cls(dim, centres.reshape(width, NUM_PAIR_CENTRES, 2))
 
 
 def _cell_points() -> NDArray[np.float64]:

@@ -15,20 +15,24 @@ Stage 2 of the pipeline, after the autoencoder; the store's manifest keeps ``to_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fuxictr_loopfm.compression.codec import Array, Codec, FloatArray
-from fuxictr_loopfm.compression.int4 import NUM_CENTRES, Int4KMeansCodec, Int4UniformCodec
-from fuxictr_loopfm.compression.pairs import NUM_PAIR_CENTRES, Int4PairKMeansCodec
-from fuxictr_loopfm.errors import ConfigError, DataError, StoreError
+from fuxictr_loopfm.compression.int4 import Int4KMeansCodec, Int4UniformCodec
+from fuxictr_loopfm.compression.pairs import Int4PairKMeansCodec
+from fuxictr_loopfm.errors import DataError, StoreError
+from fuxictr_loopfm.registry import Registry
+
+CodecT = TypeVar("CodecT", bound=Codec)
 
 
 class Float32Codec(Codec):
     """No quantisation, as in the paper's public experiments."""
 
     kind = "f32"
+    packed_as = "values"
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, dim, np.float32)
@@ -44,6 +48,7 @@ class Float16Codec(Codec):
     """IEEE half precision."""
 
     kind = "f16"
+    packed_as = "values"
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, dim, np.float16)
@@ -65,6 +70,7 @@ class Int8Codec(Codec):
     """q = clip(round(127 z), -127, 127), decoded as q / 127. Ours."""
 
     kind = "int8"
+    packed_as = "bytes"
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, dim, np.int8)
@@ -80,6 +86,7 @@ class NoneCodec(Codec):
     """Keeps no embedding: codes have width 0 and decode to width 0."""
 
     kind = "none"
+    least_dim = 0
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, 0, np.uint8)
@@ -91,30 +98,45 @@ class NoneCodec(Codec):
         return np.zeros(codes.shape, np.float32)
 
 
-CODECS: Mapping[str, type[Any]] = {
-    codec.kind: codec
-    for codec in (
-        Float32Codec,
-        Float16Codec,
-        Int8Codec,
-        Int4UniformCodec,
-        Int4KMeansCodec,
-        Int4PairKMeansCodec,
-        NoneCodec,
-    )
-}
+CODECS: Registry[Codec] = Registry("codec")
 
 
-def build_codec(kind: str, dim: int) -> Codec:
-    """The codec ``kind`` for embeddings of width ``dim``; the k-means kinds still need ``fit``.
+def register_codec(codec: type[CodecT]) -> type[CodecT]:
+    """Make a codec known by its ``kind``; also a decorator of its class.
 
+    Raises:
+        ConfigError: see ``Registry.add``.
+    """
+    CODECS.add(codec)
+    return codec
+
+
+_OURS: tuple[type[Codec], ...] = (
+    Float32Codec,
+    Float16Codec,
+    Int8Codec,
+    Int4UniformCodec,
+    Int4KMeansCodec,
+    Int4PairKMeansCodec,
+    NoneCodec,
+)
+for _codec in _OURS:
+    register_codec(_codec)
+
+
+def build_codec(kind: str, dim: int, options: Mapping[str, Any] | None = None) -> Codec:
+    """A codec for embeddings of width ``dim``; the k-means kinds still need ``fit``.
+
+    Args:
+        kind: a name of ``CODECS``.
+        dim: embedding width d.
+        options: the codec's own, by name; what is missing has the codec's default.
     Raises:
         ConfigError: an unknown kind or a width below 1.
     """
-    if kind not in CODECS:
-        raise ConfigError(f"quantizer: expected one of {', '.join(CODECS)}, found {kind!r}")
-    codec: Codec = CODECS[kind](dim)
-    return codec
+    codec: Any = CODECS.require(kind)
+    built: Codec = codec(dim, **(options or {}))
+    return built
 
 
 def codec_from_dict(value: Mapping[str, Any]) -> Codec:
@@ -126,45 +148,12 @@ def codec_from_dict(value: Mapping[str, Any]) -> Codec:
     kind, dim = value.get("kind"), value.get("dim")
     if not isinstance(kind, str) or kind not in CODECS:
         raise StoreError(f"codec.kind: expected one of {', '.join(CODECS)}, found {kind!r}")
-    least = 0 if kind == "none" else 1
+    least = CODECS[kind].least_dim
     if not isinstance(dim, int) or isinstance(dim, bool) or dim < least:
         raise StoreError(f"codec.dim: expected an integer from {least} up, found {dim!r}")
-    codec: Codec = CODECS[kind](dim)
-    if isinstance(codec, Int4KMeansCodec):
-        codec = Int4KMeansCodec(dim, _centres(value.get("centres")))
-    elif isinstance(codec, Int4PairKMeansCodec):
-        codec = Int4PairKMeansCodec(dim, _pair_centres(value.get("centres"), codec.width))
+    codec = CODECS[kind].from_dict(value, dim)
     if value.get("pad_code") != codec.pad_code.tolist():
         raise StoreError(
             f"codec.pad_code: expected {codec.width} zeros, found {value.get('pad_code')!r}"
         )
     return codec
-
-
-def _centres(value: Any) -> FloatArray:
-    expected = f"codec.centres: expected {NUM_CENTRES} numbers in [-1, 1], the first of them 0"
-    centres = _within_one(value, (NUM_CENTRES,), expected)
-    if centres[0] != 0.0:
-        raise StoreError(f"{expected}, found {value[0]}")
-    return centres
-
-
-def _pair_centres(value: Any, width: int) -> FloatArray:
-    expected = (
-        f"codec.centres: expected {width} lists of {2 * NUM_PAIR_CENTRES} numbers in [-1, 1], the "
-        "first two of each 0"
-    )
-    centres = _within_one(value, (width, 2 * NUM_PAIR_CENTRES), expected)
-    if centres[:, :2].any():
-        raise StoreError(f"{expected}, found a list that begins otherwise")
-    return centres.reshape(width, NUM_PAIR_CENTRES, 2)
-
-
-def _within_one(value: Any, shape: tuple[int, ...], expected: str) -> FloatArray:
-    try:
-        numbers = np.asarray(value, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{expected}, found {str(value)[:200]}") from error
-    if numbers.shape != shape or not (np.abs(numbers) <= 1.0).all():
-        raise StoreError(f"{expected}, found {str(value)[:200]}")
-    return numbers

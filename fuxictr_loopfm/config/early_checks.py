@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from fuxictr_loopfm.prepared.dataset import DatasetSpec, PreparedDataset
 
 ALL_COLUMNS = "all"
-# Encoders that treat every past event alike, whatever the candidate is.
-POOLING = ("mean", "sum")
 _REMEDY = "Change the configuration; nothing was built."
 _REPAIR = "Correct the log and prepare it again with its script of data_prep/."
 
@@ -139,7 +137,7 @@ def _columns(experiment: Experiment) -> list[str]:
     """Query and id columns, against the experiment's own features."""
     keys, types = experiment.keys, experiment.columns.types
     named = {}
-    if keys.columns and keys.encoder not in POOLING:
+    if keys.columns and keys.uses_query:
         named["query_columns"] = keys.query_columns
     if "ids" in keys.columns:
         named["id_columns"] = keys.id_columns

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fuxictr_loopfm.compression.compressors import COMPRESSORS
 from fuxictr_loopfm.config.model_code import package_code
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import find_model
@@ -92,18 +93,12 @@ def teacher_identity(teacher: Experiment, view: str) -> dict[str, Any]:
 
 def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:
     """Everything that determines the compressor, given the teacher."""
-    names = [
-        "checkpoint",
-        "taps",
-        "dim",
-        "compressor",
-        "compressor_hidden",
-        "compressor_lr",
-        "matryoshka_dims",
-    ]
-    if keys.compressor == "post_hoc":
-        names.append("compressor_epochs")
-    return {"extraction_version": _TAPS_VERSION} | {n: getattr(keys, n) for n in names}
+    names = ("checkpoint", "taps", "dim", "compressor")
+    return {
+        "extraction_version": _TAPS_VERSION,
+        **{name: getattr(keys, name) for name in names},
+        **COMPRESSORS.settings_by_key(keys.compressor, keys.options),
+    }
 
 
 def teacher_mark(teacher: Experiment) -> str:

@@ -7,36 +7,28 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.compression.compressors import COMPRESSORS
+from fuxictr_loopfm.compression.quantizer import CODECS, NoneCodec
+from fuxictr_loopfm.config.keys import REGISTRIES, LoopFMKeys, known_options
 from fuxictr_loopfm.config.names import PREFIX, split_names
+from fuxictr_loopfm.distillation.registry import TRANSFERS
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
+from fuxictr_loopfm.layers.registry import ENCODERS
 from fuxictr_loopfm.prepared.parts import MAX_HISTORY
 
 HISTORY_COLUMNS = ("embedding", "label", "log_age", "ids", "length")
 CHOICES: dict[str, tuple[str, ...]] = {
-    "kd": ("none", "aux_head", "single_head", "aux_head_adapter", "privileged"),
-    "hint": ("none", "fitnets", "crd"),
     "current": ("none", "embedding", "soft_label"),
     "control": ("none", "shuffled_users"),
     "checkpoint": ("fixed", "every_period"),
-    "encoder": ("mean", "sum", "din", "dmin", "self_attention"),
-    "compressor": ("co_train", "post_hoc", "untrained", "random_projection"),
-    "codec": ("f32", "f16", "int8", "int4_uniform", "int4_kmeans", "int4_kmeans_pair"),
     "delivery": ("ragged", "packed", "padded"),
     "view": ("vertical", "teacher"),
 }
-AT_LEAST_ONE = (
-    *("dim", "max_len", "encoder_dim", "encoder_heads", "encoder_layers", "compressor_hidden"),
-    *("compressor_epochs", "num_shards", "threads"),
-)
-NOT_NEGATIVE = (
-    *("delay_seconds", "label_delay_seconds", "kd_weight", "kd_gradient_scale", "kd_label_scale"),
-    *("compressor_lr", "encoder_dropout", "hint_weight"),
-)
+AT_LEAST_ONE = ("dim", "max_len", "encoder_dim", "num_shards", "threads")
+NOT_NEGATIVE = ("delay_seconds", "label_delay_seconds")
 # Microseconds of more than this are no int64.
 MOST_SECONDS = 9e12
 SECONDS = ("delay_seconds", "label_delay_seconds", "window_seconds")
-TRANSFERS = ("kd", "hint", "current", "control")
 
 
 def read_keys(params: Mapping[str, Any], where: str) -> LoopFMKeys:
@@ -48,8 +40,10 @@ def read_keys(params: Mapping[str, Any], where: str) -> LoopFMKeys:
     Raises:
         ConfigError: unknown keys (with the nearest known one), wrong types or values.
     """
-    known = {field.name: field for field in fields(LoopFMKeys)}
-    problems, values = [], {}
+    own, options = _own_keys(), known_options()
+    known = {**own, **{name: option.annotation for name, option in options.items()}}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
     for full_name, value in params.items():
         if not str(full_name).startswith(PREFIX):
             continue
@@ -58,16 +52,32 @@ def read_keys(params: Mapping[str, Any], where: str) -> LoopFMKeys:
             hint = did_you_mean(name, known, PREFIX) or f"; known: {sorted(known)}"
             problems.append(f"{where}: unknown key {full_name}{hint}")
             continue
-        problem, values[name] = coerced(name, value, known[name].type)
+        problem, values[name] = coerced(name, value, known[name])
         if problem:
             problems.append(f"{where}: {full_name}: {problem}")
     if problems:
         raise ConfigError(problems)
-    keys = LoopFMKeys(**values)
+    chosen = {name: values.pop(name, option.default) for name, option in options.items()}
+    keys = LoopFMKeys(**values, options=chosen)
     problems = [f"{where}: {text}" for text in problems_of(keys)]
     if problems:
         raise ConfigError(problems)
     return keys
+
+
+def _own_keys() -> dict[str, str]:
+    """Type of each key that is no option."""
+    return {item.name: str(item.type) for item in fields(LoopFMKeys) if item.name != "options"}
+
+
+def choices() -> dict[str, tuple[str, ...]]:
+    """The values of every key that names one of several, with what is registered."""
+    registered = {registry.key: tuple(registry) for registry in REGISTRIES}
+    for key in TRANSFERS:
+        registered[key] = ("none", *registered[key])
+    # A store without embeddings is what a run without a teacher gets; no one asks for it.
+    registered["codec"] = tuple(kind for kind in CODECS if kind != NoneCodec.kind)
+    return {**registered, **CHOICES}
 
 
 def coerced(name: str, value: Any, annotation: Any) -> tuple[str | None, Any]:
@@ -102,17 +112,10 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
             f"{PREFIX}window_seconds: expected more than {PREFIX}delay_seconds="
             f"{keys.delay_seconds}, found {keys.window_seconds}"
         )
-    for part in split_names(keys.matryoshka_dims):
-        if not part.isdecimal() or not 1 <= int(part) <= keys.dim:
-            problems.append(
-                f"{PREFIX}matryoshka_dims: expected widths of 1 to {PREFIX}dim={keys.dim} "
-                f"joined by '+', found {part!r}"
-            )
-    if keys.encoder_dim % max(keys.encoder_heads, 1):
-        problems.append(
-            f"{PREFIX}encoder_dim: expected a multiple of {PREFIX}encoder_heads="
-            f"{keys.encoder_heads}, found {keys.encoder_dim}"
-        )
+    if keys.compressor in COMPRESSORS:
+        problems += COMPRESSORS[keys.compressor].problems(keys.compressor_spec)
+    if keys.encoder in ENCODERS:
+        problems += ENCODERS[keys.encoder].problems(keys.encoder_spec)
     for column in keys.columns:
         if column not in HISTORY_COLUMNS:
             problems.append(
@@ -124,7 +127,8 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
             f"{PREFIX}prefix_dim: expected 1 to {PREFIX}dim={keys.dim}, found {keys.prefix_dim}"
         )
     if keys.view == "teacher":
-        asked = [n for n in TRANSFERS if getattr(keys, n) != "none"]
+        given = (*TRANSFERS, "current", "control")
+        asked = [name for name in given if getattr(keys, name) != "none"]
         asked += ["history"] if keys.history else []
         problems += [
             f"{PREFIX}{name}: expected none for a teacher's expid, found {getattr(keys, name)!r}; "
@@ -142,7 +146,7 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
 def _range_problems(keys: LoopFMKeys) -> list[str]:
     """Values outside the range of their own key."""
     problems = []
-    for name, allowed in CHOICES.items():
+    for name, allowed in choices().items():
         found = getattr(keys, name)
         if found not in allowed:
             problems.append(
@@ -155,6 +159,10 @@ def _range_problems(keys: LoopFMKeys) -> list[str]:
     for name in NOT_NEGATIVE:
         if getattr(keys, name) < 0:
             problems.append(f"{PREFIX}{name}: expected 0 or more, found {getattr(keys, name)}")
+    for name, option in known_options().items():
+        problem = option.problem(keys.options[name])
+        if problem:
+            problems.append(f"{PREFIX}{name}: {problem}")
     if keys.max_len > MAX_HISTORY:
         problems.append(f"{PREFIX}max_len: expected at most {MAX_HISTORY}, found {keys.max_len}")
     problems += [
@@ -165,13 +173,5 @@ def _range_problems(keys: LoopFMKeys) -> list[str]:
     if not split_names(keys.taps):
         problems.append(
             f"{PREFIX}taps: expected layers of the teacher joined by '+', found {keys.taps!r}"
-        )
-    if keys.hint_temperature <= 0:
-        problems.append(
-            f"{PREFIX}hint_temperature: expected more than 0, found {keys.hint_temperature}"
-        )
-    if keys.encoder_dropout >= 1:
-        problems.append(
-            f"{PREFIX}encoder_dropout: expected less than 1, found {keys.encoder_dropout}"
         )
     return problems

@@ -6,25 +6,43 @@ because FuxiCTR models swallow unknown keyword arguments without a word.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from fuxictr_loopfm.compression.compressor import CompressorSpec
+from fuxictr_loopfm.compression.compressors import COMPRESSORS
+from fuxictr_loopfm.compression.quantizer import CODECS
 from fuxictr_loopfm.config.names import PREFIX, split_names
+from fuxictr_loopfm.distillation.distiller import DistillationSpec
+from fuxictr_loopfm.distillation.registry import TRANSFERS, transfer_class
+from fuxictr_loopfm.distillation.term import TransferSpec
+from fuxictr_loopfm.layers.base import EncoderSpec
+from fuxictr_loopfm.layers.registry import ENCODERS
+from fuxictr_loopfm.registry import Option, Registry
 from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
 from fuxictr_loopfm.structuring.event_filter import reads_label
 
-KD_NAMES = {
-    "aux_head": "KD",
-    "single_head": "KD(single head)",
-    "aux_head_adapter": "KD(adapter)",
-    "privileged": "PFD",
-}
-HINT_NAMES = {"fitnets": "FitNets", "crd": "CRD-InfoNCE"}
+# What a configuration chooses by name, and whose options are keys as well.
+REGISTRIES: tuple[Registry[Any], ...] = (ENCODERS, COMPRESSORS, CODECS, *TRANSFERS.values())
+
+
+def known_options() -> dict[str, Option]:
+    """The options of everything registered, by key without ``loopfm_``."""
+    return {key: option for registry in REGISTRIES for key, option in registry.options().items()}
+
+
+def _default_options() -> dict[str, Any]:
+    return {key: option.default for key, option in known_options().items()}
 
 
 @dataclass(frozen=True)
 class LoopFMKeys:
     """Every ``loopfm_*`` key, without its prefix. Times are seconds; null means "not set".
+
+    The options of an encoder, compressor, codec or loss are keys, too: ``loopfm_encoder_heads`` is
+    the option ``heads`` of encoders. They are declared beside their classes, in ``layers/``,
+    ``compression/`` and ``distillation/``.
 
     Attributes:
         view: which feature columns and periods the data set stands for.
@@ -33,18 +51,17 @@ class LoopFMKeys:
         model_zoo: a FuxiCTR ``model_zoo`` folder to take the model class from.
         teacher, teacher_config: expid of the foundation model and the folder that defines it.
         taps: teacher layers to log, joined by ``+``.
-        dim, compressor, compressor_hidden, compressor_lr, compressor_epochs, matryoshka_dims: the
-            autoencoder; ``compressor_epochs`` counts for ``post_hoc`` only.
+        dim, compressor: width of a logged embedding, and what shortens the activations to it.
         codec: how a compressed embedding is stored.
         backfill: also log the periods that the teacher was trained on.
         history: columns of the past events, joined by ``+``; null means no history.
         key, max_len, delay_seconds, window_seconds, label_delay_seconds, event_filter: the rule.
         id_columns, query_columns: null means the data set's item columns.
-        encoder, encoder_dim, encoder_heads, encoder_layers, encoder_dropout: the history encoder.
+        encoder, encoder_dim: the history encoder and the width of its tokens.
         prefix_dim: read only the first dimensions of the embeddings (Matryoshka).
-        kd, kd_weight, kd_label_scale, kd_gradient_scale, kd_trunk: distillation, ExFM eqs (3)-(7),
-            or from a head with privileged input.
-        hint, hint_weight, hint_temperature: loss between trunk and the current teacher embedding.
+        kd: distillation, ExFM eqs (3)-(7), or from a head with privileged input.
+        kd_trunk: module whose input or output is the trunk that losses read; null finds it.
+        hint: loss between trunk and the current teacher embedding.
         current: a field from the current impression's teacher output (an oracle at serving time).
         checkpoint: log with one teacher, or go on training it after every logged period.
         delivery: how batches hold histories: ``ragged``, ``packed`` codes for the model to decode
@@ -54,6 +71,7 @@ class LoopFMKeys:
         num_shards: files of the event store.
         threads: CPU threads of torch. One is the default because sums are then taken in the same
             order on every machine, and because small batches lose to waiting when cores are shared.
+        options: value of every option, by key.
     """
 
     view: str = "vertical"
@@ -66,10 +84,6 @@ class LoopFMKeys:
     taps: str = "hidden_0"
     dim: int = 32
     compressor: str = "co_train"
-    compressor_hidden: int = 256
-    compressor_lr: float = 1e-3
-    compressor_epochs: int = 2
-    matryoshka_dims: str | None = None
     codec: str = "int4_kmeans"
     backfill: bool = False
     history: str | None = None
@@ -83,18 +97,10 @@ class LoopFMKeys:
     query_columns: str | None = None
     encoder: str = "mean"
     encoder_dim: int = 32
-    encoder_heads: int = 4
-    encoder_layers: int = 1
-    encoder_dropout: float = 0.0
     prefix_dim: int | None = None
     kd: str = "none"
-    kd_weight: float = 1.0
-    kd_label_scale: float = 1.0
-    kd_gradient_scale: float = 1.0
     kd_trunk: str | None = None
     hint: str = "none"
-    hint_weight: float = 0.1
-    hint_temperature: float = 0.1
     current: str = "none"
     checkpoint: str = "fixed"
     delivery: str = "ragged"
@@ -102,6 +108,7 @@ class LoopFMKeys:
     validation: bool = False
     num_shards: int = 1
     threads: int = 1
+    options: Mapping[str, Any] = field(default_factory=_default_options)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -122,13 +129,49 @@ class LoopFMKeys:
     @property
     def needs_loss_embedding(self) -> bool:
         """True if that includes the teacher's embedding, not the logit alone."""
-        return self.kd == "privileged" or self.hint != "none"
+        return any(transfer_class(spec).needs_embedding for spec in self.transfers)
+
+    @property
+    def encoder_spec(self) -> EncoderSpec:
+        """The history encoder."""
+        options = ENCODERS.settings(self.encoder, self.options)
+        return EncoderSpec(self.encoder, self.encoder_dim, self.max_len, options)
+
+    @property
+    def uses_query(self) -> bool:
+        """True if the history encoder weighs events against the target."""
+        return ENCODERS[self.encoder].uses_query
+
+    @property
+    def compressor_spec(self) -> CompressorSpec:
+        """What shortens the teacher's activations."""
+        options = COMPRESSORS.settings(self.compressor, self.options)
+        return CompressorSpec(self.compressor, self.dim, options)
+
+    @property
+    def codec_options(self) -> dict[str, Any]:
+        """The codec's own options by name."""
+        return CODECS.settings(self.codec, self.options)
+
+    @property
+    def transfers(self) -> tuple[TransferSpec, ...]:
+        """The losses that read what the teacher logged."""
+        chosen = {"kd": self.kd, "hint": self.hint}
+        return tuple(
+            TransferSpec(key, kind, TRANSFERS[key].settings(kind, self.options))
+            for key, kind in chosen.items()
+            if kind != "none"
+        )
+
+    @property
+    def distillation(self) -> DistillationSpec:
+        """All that a distiller attaches to a model."""
+        return DistillationSpec(self.transfers, self.kd_trunk)
 
     @property
     def method(self) -> str:
         """The leaderboard's name of what is transferred, for example ``KD+LoopFM+label``."""
-        parts = [KD_NAMES[self.kd]] if self.kd != "none" else []
-        parts += [HINT_NAMES[self.hint]] if self.hint != "none" else []
+        parts = [transfer_class(spec).board_name for spec in self.transfers]
         if self.current != "none":
             entity = self.current == "embedding" and self.taps == "user_only"
             parts.append("entity-only" if entity else f"current {self.current.replace('_', ' ')}")
@@ -162,8 +205,5 @@ class LoopFMKeys:
 
 def default_values() -> dict[str, Any]:
     """``loopfm_`` keys with their defaults, as a config writes them."""
-    return {
-        PREFIX + field.name: field.default
-        for field in fields(LoopFMKeys)
-        if field.default is not MISSING
-    }
+    core = {item.name: item.default for item in fields(LoopFMKeys) if item.default is not MISSING}
+    return {PREFIX + name: value for name, value in {**core, **_default_options()}.items()}

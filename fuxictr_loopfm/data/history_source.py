@@ -86,10 +86,11 @@ class HistorySource:
         self._codec = codec if "embedding" in columns else None
         width = 0 if self._codec is None else self._codec.dim
         self._dim = min(width, prefix_dim or width)
-        self._table = _code_table(self._codec) if delivery == "packed" else None
+        packed_as = self._codec.packed_as if self._codec and delivery == "packed" else None
+        self._packs = packed_as is not None
+        self._table = _code_table(self._codec) if self._codec and packed_as == "bytes" else None
         # A signed code indexes the table by its bits.
-        is_value = store.codes.dtype.kind == "f"
-        self._packed_dtype = store.codes.dtype if is_value else np.dtype(np.uint8)
+        self._packed_dtype = np.dtype(np.uint8) if packed_as == "bytes" else store.codes.dtype
         self._label = None
         if "label" in columns:
             self._label = store.side[LABEL_COLUMN].astype(np.int8) + np.int8(1)
@@ -160,7 +161,7 @@ class HistorySource:
         }
 
     def _embedding_at(self, events: NDArray[np.int64]) -> torch.Tensor | PackedEmbedding:
-        if self.delivery == "packed":
+        if self._packs:
             codes = torch.from_numpy(
                 np.asarray(take_rows(self.store.codes, events).view(self._packed_dtype))
             )
@@ -192,10 +193,8 @@ class HistorySource:
             batch.log_age = torch.from_numpy(np.log1p(seconds).astype(np.float32))
 
 
-def _code_table(codec: Codec | None) -> torch.Tensor | None:
-    """(w * 256, v) what each code at each place decodes to; None for codes that are values."""
-    if codec is None or codec.dtype.kind == "f":
-        return None
+def _code_table(codec: Codec) -> torch.Tensor:
+    """(w * 256, v) what each code at each place decodes to."""
     every = np.repeat(np.arange(256, dtype=np.uint8)[:, None], codec.width, axis=1)
     values = codec.decode(every.view(codec.dtype))  # (256, d)
     per_code = -(-codec.dim // codec.width)

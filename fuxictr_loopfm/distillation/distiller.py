@@ -1,7 +1,6 @@
-"""Knowledge distillation from logged teacher logits, attached to a model from outside.
+"""Transfer losses on what the teacher logged, attached to a model from outside.
 
-Two forms: the auxiliary head of ExFM on the model's trunk, which only the serving head survives,
-and plain single-head distillation. Neither touches the model's code or its saved weights.
+Neither the model's code nor its saved weights are touched: the losses' own heads live here.
 """
 
 from __future__ import annotations
@@ -13,15 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fuxictr_loopfm.distillation.terms import (
-    ContrastiveHint,
-    PrivilegedHead,
-    RegressionHint,
-    StepContext,
-    StudentAdapter,
-)
+from fuxictr_loopfm.distillation.registry import transfer_class, transfer_options
+from fuxictr_loopfm.distillation.term import StepContext, TransferSpec
 from fuxictr_loopfm.distillation.trunk import find_trunk, flat_fields
 from fuxictr_loopfm.errors import ConfigError
 
@@ -31,51 +24,26 @@ TEACHER_EMBEDDING = "teacher_embedding"
 
 @dataclass(frozen=True)
 class DistillationSpec:
-    """ExFM's knobs. Paper: arXiv:2502.17494, Eqs. (3)-(5).
+    """What a model is trained with beside its own loss.
 
     Attributes:
-        kind: ``aux_head``, ``single_head``, ``aux_head_adapter`` (the head and a student adapter),
-            ``privileged`` or ``none``.
-        weight: w, weight of the distillation loss.
-        label_scale: alpha, factor on the teacher's probability, clipped at 1.
-        gradient_scale: beta, factor on the gradient that reaches the trunk (``aux_head`` only).
-        trunk: module path whose input, or output for an activation, feeds the head; None finds it.
-        hint: ``fitnets``, ``crd`` or ``none``; compares the trunk with the teacher's embedding.
-        hint_weight, hint_temperature: weight of that loss, and its temperature (``crd``).
+        transfers: the losses, in the order in which their modules are made.
+        trunk: module path whose input, or output for an activation, is the trunk; None finds it.
     """
 
-    kind: str
-    weight: float = 1.0
-    label_scale: float = 1.0
-    gradient_scale: float = 1.0
+    transfers: tuple[TransferSpec, ...]
     trunk: str | None = None
-    hint: str = "none"
-    hint_weight: float = 0.1
-    hint_temperature: float = 0.1
-
-
-class AuxiliaryHead(nn.Module):
-    """Distillation head: one hidden layer of the trunk's width, then a logit."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-
-    def forward(self, trunk: Tensor) -> Tensor:
-        """(B, width) to (B,) logits."""
-        return self.layers(trunk).squeeze(-1)
-
-
-def scale_gradient(value: Tensor, factor: float) -> Tensor:
-    """Identity forward; multiplies the gradient by ``factor`` backward."""
-    return value * factor + (value * (1.0 - factor)).detach()
 
 
 class Distiller:
-    """Adds the distillation loss to a FuxiCTR model's ``compute_loss``.
+    """Adds transfer losses to a FuxiCTR model's ``compute_loss``.
 
-    The head lives outside the model: it is neither saved, counted nor served. Samples whose teacher
-    logit is NaN were not logged and add no distillation loss.
+    Their heads live outside the model: they are neither saved, counted nor served. Samples whose
+    teacher logit is NaN were not logged and add no such loss.
+
+    Attributes:
+        terms: the losses' modules with their weights.
+        trunk_path: the module whose input or output is the trunk, if a loss reads that.
     """
 
     def __init__(self, model: Any, spec: DistillationSpec, example: Mapping[str, Any]) -> None:
@@ -85,15 +53,23 @@ class Distiller:
             ConfigError: ``loopfm_kd_trunk`` names no module, or no trunk can be found.
         """
         self.model = model
-        self.spec = spec
         self.steps = 0
         self._trunk: Tensor | None = None
         self._logit: Tensor | None = None
         self._embedding: Tensor | None = None
-        self.head: AuxiliaryHead | None = None
         self.terms: list[tuple[float, nn.Module]] = []
-        if spec.kind != "single_head":
-            self._attach_to_trunk(example)
+        width = 0
+        if any(transfer_class(transfer).needs_trunk for transfer in spec.transfers):
+            width = self._watch_trunk(spec.trunk, example)
+        dim = example[TEACHER_EMBEDDING].shape[1] if TEACHER_EMBEDDING in example else 0
+        for transfer in spec.transfers:
+            options = transfer_options(transfer)
+            weight = options.pop("weight")
+            modules = transfer_class(transfer).build(width, dim, options)
+            self.terms += [(weight, module) for module in modules]
+        parameters = [p for _, term in self.terms for p in term.to(model.device).parameters()]
+        if parameters:
+            model.optimizer.add_param_group({"params": parameters})
         self._train_step: Callable[[Any], Tensor] = model.train_step
         self._compute_loss: Callable[..., Tensor] = model.compute_loss
         # object.__setattr__ is not needed: nn.Module keeps plain callables as attributes.
@@ -102,31 +78,15 @@ class Distiller:
             lambda _, return_dict, y_true: self.compute_loss(return_dict, y_true), model
         )
 
-    def _attach_to_trunk(self, example: Mapping[str, Any]) -> None:
-        spec, model = self.spec, self.model
-        self.trunk_path, width = find_trunk(model, example, spec.trunk)
-        module = model.get_submodule(self.trunk_path)
+    def _watch_trunk(self, path: str | None, example: Mapping[str, Any]) -> int:
+        """Keep the trunk of every forward; returns its width."""
+        self.trunk_path, width = find_trunk(self.model, example, path)
+        module = self.model.get_submodule(self.trunk_path)
         if isinstance(module, nn.Linear):
             module.register_forward_pre_hook(self._keep_input)
         else:
             module.register_forward_hook(self._keep_output)
-        if spec.kind in ("aux_head", "aux_head_adapter"):
-            self.head = AuxiliaryHead(width)
-        if spec.kind == "aux_head_adapter":
-            self.terms.append((spec.weight, StudentAdapter(width)))
-        dim = example[TEACHER_EMBEDDING].shape[1] if TEACHER_EMBEDDING in example else 0
-        if spec.kind == "privileged":
-            self.terms.append((spec.weight, PrivilegedHead(width, dim)))
-        if spec.hint == "fitnets":
-            self.terms.append((spec.hint_weight, RegressionHint(width, dim)))
-        if spec.hint == "crd":
-            hint = ContrastiveHint(width, dim, spec.hint_temperature)
-            self.terms.append((spec.hint_weight, hint))
-        heads = [
-            head for head in (self.head, *(term for _, term in self.terms)) if head is not None
-        ]
-        parameters = [p for head in heads for p in head.to(model.device).parameters()]
-        model.optimizer.add_param_group({"params": parameters})
+        return width
 
     def _keep_input(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._trunk = inputs[0]
@@ -152,38 +112,20 @@ class Distiller:
         """The model's own loss plus the weighted transfer losses."""
         self.steps += 1
         total = self._compute_loss(return_dict, y_true)
-        if self.spec.kind in ("aux_head", "aux_head_adapter", "single_head"):
-            total = total + self.spec.weight * self.loss(return_dict)
-        if self.terms and bool(self._logged().any()):
-            step = self._step_context(return_dict, y_true)
-            total = total + sum(weight * term(step) for weight, term in self.terms)
+        step = self.step_of(return_dict, y_true)
+        if bool(step.logged.any()):
+            for weight, term in self.terms:
+                total = total + weight * term(step)
         return total
 
-    def _logged(self) -> Tensor:
+    def step_of(self, return_dict: Mapping[str, Tensor], y_true: Tensor) -> StepContext:
+        """What the losses read of a batch whose ``train_step`` is under way."""
         assert self._logit is not None
-        return ~torch.isnan(self._logit)
-
-    def _step_context(self, return_dict: Mapping[str, Tensor], y_true: Tensor) -> StepContext:
-        assert self._trunk is not None and self._logit is not None
-        logged = self._logged()
         return StepContext(
-            trunk=self._trunk[logged],
-            y_pred=return_dict["y_pred"].view(-1)[logged],
-            y_true=y_true.view(-1)[logged],
-            logit=self._logit[logged],
-            embedding=None if self._embedding is None else self._embedding[logged],
+            logged=~torch.isnan(self._logit),
+            whole_trunk=self._trunk,
+            whole_y_pred=return_dict["y_pred"].view(-1),
+            whole_y_true=y_true.view(-1),
+            whole_logit=self._logit,
+            whole_embedding=self._embedding,
         )
-
-    def loss(self, return_dict: Mapping[str, Tensor]) -> Tensor:
-        """Scalar BCE against min(alpha * sigmoid(teacher logit), 1); 0 if nothing was logged."""
-        assert self._logit is not None
-        logged = self._logged()
-        if not bool(logged.any()):
-            return self._logit.new_zeros(())
-        target = (self.spec.label_scale * torch.sigmoid(self._logit[logged])).clamp(max=1.0)
-        if self.head is None:
-            predicted = return_dict["y_pred"].view(-1)[logged]
-            return F.binary_cross_entropy(predicted, target)
-        assert self._trunk is not None
-        trunk = scale_gradient(self._trunk, self.spec.gradient_scale)
-        return F.binary_cross_entropy_with_logits(self.head(trunk)[logged], target)

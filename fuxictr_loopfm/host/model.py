@@ -22,12 +22,13 @@ from fuxictr_loopfm.data.evaluated import feature_problems
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.files.atomic import atomic_path
 from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.shared_history import HistoryField
 
 
 def feature_map_of(
     experiment: Experiment,
     view: EncodedView,
-    fields: Sequence[history_fields.HistoryField] = (),
+    fields: Sequence[HistoryField] = (),
     with_teacher_logit: bool = False,
     with_teacher_embedding: bool = False,
 ) -> FeatureMap:
@@ -67,7 +68,7 @@ def read_feature_map(path: Path, params: Mapping[str, Any]) -> FeatureMap:
 def new_model(
     experiment: Experiment,
     feature_map: FeatureMap,
-    fields: Sequence[history_fields.HistoryField] = (),
+    fields: Sequence[HistoryField] = (),
 ) -> Any:
     """A freshly initialised model; the same seed gives the same bits on one machine's CPU.
 

@@ -21,6 +21,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.distillation.registry import transfer_class
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.host.distributed import rank, world_size
 from fuxictr_loopfm.host.trainer import predict
@@ -125,11 +126,12 @@ def train_on_all_ranks(model: Any, keys: LoopFMKeys) -> None:
             f"torchrun: model {type(model).__name__} has a train_step of its own, which cannot be "
             "divided between processes. Run it with python instead."
         )
-    if keys.hint == "crd":
-        raise ConfigError(
-            "torchrun: loopfm_hint: crd contrasts each sample with all others of its batch, which "
-            "no process holds whole. Run it with python instead."
-        )
+    for spec in keys.transfers:
+        if transfer_class(spec).needs_whole_batch:
+            raise ConfigError(
+                f"torchrun: loopfm_{spec.key}: {spec.kind} compares each sample with all others of "
+                "its batch, which no process holds whole. Run it with python instead."
+            )
     replica = Replica(model)
     model.train_step = MethodType(lambda _, batch: replica.train_step(batch), model)
     model.evaluate = MethodType(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +12,31 @@ from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.layers.spans import Spans
+from fuxictr_loopfm.registry import Option
 
+# What the encoders with attention have in common.
+HEADS = Option("heads", int, 4, at_least=1)
+DROPOUT = Option("dropout", float, 0.0, at_least=0, less_than=1)
 # Histories are attended to in groups of about equal length. Narrower steps would pad less, but cost
 # more in calls than they save.
 _GROUP_WIDTHS = (4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which encoder, and how wide: all that travels from a configuration to the module.
+
+    Attributes:
+        kind: a name of ``registry.ENCODERS``.
+        dim: width D of tokens and query.
+        max_len: longest history.
+        options: the encoder's own, by name; what is missing has the encoder's default.
+    """
+
+    kind: str
+    dim: int = 32
+    max_len: int = 50
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SequenceEncoder(nn.Module):
@@ -21,15 +44,30 @@ class SequenceEncoder(nn.Module):
 
     Subclasses implement ``forward(tokens, spans, query)`` with tokens (E, D) float, the samples'
     windows over them, and query (B, D) float, and return (B, output_dim) float. An empty window
-    gives zeros.
+    gives zeros. Their constructor takes ``dim`` and their options, or they have a ``build`` of
+    their own.
 
     Attributes:
-        output_dim: width of the pooled vector.
+        kind: the encoder's name in configurations.
+        options: its own settings; ``name`` is set by the key ``loopfm_encoder_<name>``.
         uses_query: False if the encoder ignores the target, so that no query need be built.
+        output_dim: width of the pooled vector.
     """
 
+    kind: ClassVar[str]
+    options: ClassVar[tuple[Option, ...]] = ()
+    uses_query: ClassVar[bool] = True
     output_dim: int
-    uses_query: bool = True
+
+    @classmethod
+    def build(cls, spec: EncoderSpec) -> SequenceEncoder:
+        """The encoder of a spec."""
+        return cls(spec.dim, **spec.options)
+
+    @classmethod
+    def problems(cls, spec: EncoderSpec) -> list[str]:
+        """What options make together that none is by itself, one message each."""
+        return []
 
 
 def zero_padding(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -99,6 +137,16 @@ def check_longest(spans: Spans, max_len: int) -> None:
             f"max_len: the encoder was built for histories of at most {max_len} events, found a "
             f"batch with {spans.longest}. Build the encoder with the loader's max_len."
         )
+
+
+def head_problems(spec: EncoderSpec) -> list[str]:
+    """Heads that do not divide the width."""
+    heads = spec.options["heads"]
+    if heads < 1 or spec.dim % heads == 0:
+        return []
+    return [
+        f"loopfm_encoder_dim: expected a multiple of loopfm_encoder_heads={heads}, found {spec.dim}"
+    ]
 
 
 def head_width(dim: int, num_heads: int) -> int:

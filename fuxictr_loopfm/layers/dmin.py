@@ -10,9 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fuxictr_loopfm.layers.base import (
+    DROPOUT,
+    HEADS,
+    EncoderSpec,
     SequenceEncoder,
     attend_within,
     check_longest,
+    head_problems,
     head_width,
 )
 from fuxictr_loopfm.layers.spans import Spans
@@ -75,38 +79,51 @@ class DMIN(SequenceEncoder):
 
     Args:
         dim: width D of tokens and query.
-        num_heads: number H of interests; must divide ``dim``.
+        heads: number H of interests; must divide ``dim``.
         dropout: probability for attention weights and the feed-forward output.
         max_len: longest history, the size of the position table.
         position_dim: width of the recency embedding that joins the query.
         hidden: width of the score networks' hidden layer.
     """
 
+    kind = "dmin"
+    options = (HEADS, DROPOUT)
+
     def __init__(
         self,
         dim: int,
-        num_heads: int = 4,
+        heads: int = 4,
         dropout: float = 0.0,
         max_len: int = 50,
         position_dim: int = 8,
         hidden: int = 32,
     ) -> None:
         super().__init__()
-        self.head_dim = head_width(dim, num_heads)
-        self.num_heads, self.dropout, self.max_len = num_heads, dropout, max_len
+        self.head_dim = head_width(dim, heads)
+        self.num_heads, self.dropout, self.max_len = heads, dropout, max_len
         self.position_dim = position_dim
-        self.output_dim = num_heads * dim
+        self.output_dim = heads * dim
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.project = HeadLinear(num_heads, self.head_dim, dim)
-        self.norm_attention = HeadNorm(num_heads, dim)
-        self.widen = HeadLinear(num_heads, dim, 2 * dim)
-        self.narrow = HeadLinear(num_heads, 2 * dim, dim)
-        self.norm_feed_forward = HeadNorm(num_heads, dim)
+        self.project = HeadLinear(heads, self.head_dim, dim)
+        self.norm_attention = HeadNorm(heads, dim)
+        self.widen = HeadLinear(heads, dim, 2 * dim)
+        self.narrow = HeadLinear(heads, 2 * dim, dim)
+        self.norm_feed_forward = HeadNorm(heads, dim)
         self.position = nn.Embedding(max_len, position_dim)
         nn.init.normal_(self.position.weight, std=0.02)
-        self.query = nn.Linear(dim + position_dim, num_heads * dim)
-        self.score_inner = HeadLinear(num_heads, 3 * dim, hidden)
-        self.score_outer = HeadLinear(num_heads, hidden, 1, bias=False)
+        self.query = nn.Linear(dim + position_dim, heads * dim)
+        self.score_inner = HeadLinear(heads, 3 * dim, hidden)
+        self.score_outer = HeadLinear(heads, hidden, 1, bias=False)
+
+    @classmethod
+    def build(cls, spec: EncoderSpec) -> DMIN:
+        """The encoder of a spec, for histories of at most its ``max_len``."""
+        return cls(spec.dim, max_len=spec.max_len, **spec.options)
+
+    @classmethod
+    def problems(cls, spec: EncoderSpec) -> list[str]:
+        """Heads that do not divide the width."""
+        return head_problems(spec)
 
     def forward(self, tokens: Tensor, spans: Spans, query: Tensor) -> Tensor:
         """Pool tokens (E, D) over each window for ``query`` (B, D); returns (B, H*D)."""

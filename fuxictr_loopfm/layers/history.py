@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.layers.batch import HistoryBatch, PackedEmbedding
 from fuxictr_loopfm.layers.pooling import SumPooling
 from fuxictr_loopfm.layers.registry import build_encoder
@@ -32,14 +33,9 @@ class HistoryEncoder(nn.Module):
         use_log_age: whether the events' ages join the token.
         id_dims: embedding width per raw id field of past events; may be empty.
         query_dim: width of the query; not used by encoders that ignore the target.
-        encoder: name of the sequence encoder, see ``build_encoder``.
+        encoder: the sequence encoder; its ``dim`` is the token's width.
         use_length: add a projection of log(1 + number of events) to the pooled vector (ours; by
             itself the control that asks how much of a gain is activity alone).
-        dim: token width.
-        num_heads: heads of the attention encoders.
-        num_layers: blocks of ``self_attention``.
-        dropout: probability inside the attention encoders.
-        max_len: longest history.
 
     Attributes:
         output_dim: width of the pooled vector.
@@ -56,13 +52,8 @@ class HistoryEncoder(nn.Module):
         use_log_age: bool,
         id_dims: Mapping[str, int],
         query_dim: int,
-        encoder: str,
+        encoder: EncoderSpec,
         use_length: bool = False,
-        dim: int = 32,
-        num_heads: int = 4,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        max_len: int = 50,
     ) -> None:
         super().__init__()
         if embedding_dim is None and not (use_label or use_log_age or id_dims or use_length):
@@ -70,16 +61,9 @@ class HistoryEncoder(nn.Module):
                 "history: expected at least one of embedding, label, log_age, ids and length, "
                 "found none."
             )
-        self.dim = dim
+        self.dim = dim = encoder.dim
         self.id_fields = tuple(id_dims)
-        self.encoder = build_encoder(
-            encoder,
-            dim,
-            num_heads=num_heads,
-            num_layers=num_layers,
-            dropout=dropout,
-            max_len=max_len,
-        )
+        self.encoder = build_encoder(encoder)
         self.output_dim = self.encoder.output_dim
         self.embedding_input = None if embedding_dim is None else nn.Linear(embedding_dim, dim)
         self.label_input = nn.Embedding(_LABEL_STATES, dim, padding_idx=0) if use_label else None
@@ -90,7 +74,7 @@ class HistoryEncoder(nn.Module):
         self.id_input = nn.Linear(sum(id_dims.values()), dim, bias=False) if id_dims else None
         if self.encoder.uses_query and query_dim < 1:
             raise ConfigError(
-                f"query: encoder {encoder!r} weighs events against the target and needs query "
+                f"query: encoder {encoder.kind!r} weighs events against the target and needs query "
                 f"fields, found none. Name item fields, or use the encoder mean or sum."
             )
         self.query_input = nn.Linear(query_dim, dim) if self.encoder.uses_query else None

@@ -11,6 +11,7 @@ from fuxictr_loopfm.layers.spans import Spans
 class SumPooling(SequenceEncoder):
     """Sum of the events; its length grows with the history, so it also tells activity."""
 
+    kind = "sum"
     uses_query = False
 
     def __init__(self, dim: int) -> None:
@@ -28,6 +29,8 @@ class SumPooling(SequenceEncoder):
 
 class MeanPooling(SumPooling):
     """Mean of the events."""
+
+    kind = "mean"
 
     def forward(self, tokens: Tensor, spans: Spans, query: Tensor | None = None) -> Tensor:
         """Average tokens (E, D) over each window; returns (B, D). Linear in the tokens."""

@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TypeVar
 
-from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.layers.base import SequenceEncoder
+from fuxictr_loopfm.layers.base import EncoderSpec, SequenceEncoder
 from fuxictr_loopfm.layers.dmin import DMIN
 from fuxictr_loopfm.layers.pooling import MeanPooling, SumPooling
 from fuxictr_loopfm.layers.target_attention import DINAttention
 from fuxictr_loopfm.layers.transformer import SelfAttention
+from fuxictr_loopfm.registry import Registry
 
-ENCODERS: dict[str, Callable[[int, int, int, float, int], SequenceEncoder]] = {
-    "mean": lambda dim, *_: MeanPooling(dim),
-    "sum": lambda dim, *_: SumPooling(dim),
-    "din": lambda dim, *_: DINAttention(dim),
-    "dmin": lambda dim, heads, _, dropout, max_len: DMIN(dim, heads, dropout, max_len),
-    "self_attention": SelfAttention,
-}
+EncoderT = TypeVar("EncoderT", bound=SequenceEncoder)
+
+# loopfm_encoder_dim is the token's width, of every encoder.
+ENCODERS: Registry[SequenceEncoder] = Registry("encoder", reserved=("dim",))
 
 
-def build_encoder(
-    name: str,
-    dim: int,
-    *,
-    num_heads: int = 4,
-    num_layers: int = 1,
-    dropout: float = 0.0,
-    max_len: int = 50,
-) -> SequenceEncoder:
-    """Build the sequence encoder ``name`` for tokens and queries of width ``dim``.
-
-    Args:
-        name: a key of ``ENCODERS``: mean, sum, din, dmin or self_attention.
-        dim: token width D.
-        num_heads: heads of dmin and self_attention.
-        num_layers: blocks of self_attention.
-        dropout: probability inside dmin and self_attention.
-        max_len: longest history dmin and self_attention accept.
+def register_encoder(encoder: type[EncoderT]) -> type[EncoderT]:
+    """Make an encoder known by its ``kind``; also a decorator of its class.
 
     Raises:
-        ConfigError: an unknown name, or heads that do not divide ``dim``.
+        ConfigError: see ``Registry.add``.
     """
-    if name not in ENCODERS:
-        raise ConfigError(
-            f"encoder: expected one of {', '.join(sorted(ENCODERS))}, found {name!r}."
-        )
-    return ENCODERS[name](dim, num_heads, num_layers, dropout, max_len)
+    ENCODERS.add(encoder)
+    return encoder
+
+
+for _encoder in (MeanPooling, SumPooling, DINAttention, DMIN, SelfAttention):
+    register_encoder(_encoder)
+
+
+def build_encoder(spec: EncoderSpec) -> SequenceEncoder:
+    """The encoder of a spec, freshly initialised.
+
+    Raises:
+        ConfigError: an unknown kind, or heads that do not divide the width.
+    """
+    return ENCODERS.require(spec.kind).build(spec)

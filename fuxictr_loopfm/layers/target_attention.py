@@ -51,6 +51,8 @@ class DINAttention(SequenceEncoder):
         hidden: width of the score network's one hidden layer (ours).
     """
 
+    kind = "din"
+
     def __init__(self, dim: int, hidden: int = 64) -> None:
         super().__init__()
         self.output_dim = dim

@@ -8,12 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fuxictr_loopfm.layers.base import (
+    DROPOUT,
+    HEADS,
+    EncoderSpec,
     SequenceEncoder,
     attend_within,
     check_longest,
+    head_problems,
     head_width,
 )
 from fuxictr_loopfm.layers.spans import Spans
+from fuxictr_loopfm.registry import Option
 
 
 class SelfAttentionBlock(nn.Module):
@@ -81,17 +86,20 @@ class SelfAttention(SequenceEncoder):
 
     Args:
         dim: width D of tokens, query and output.
-        num_heads: heads; must divide ``dim``.
-        num_layers: transformer blocks before the readout.
+        heads: heads; must divide ``dim``.
+        layers: transformer blocks before the readout.
         dropout: probability inside the blocks.
         max_len: longest history, the size of the position table.
     """
 
+    kind = "self_attention"
+    options = (HEADS, Option("layers", int, 1, at_least=1), DROPOUT)
+
     def __init__(
         self,
         dim: int,
-        num_heads: int = 4,
-        num_layers: int = 1,
+        heads: int = 4,
+        layers: int = 1,
         dropout: float = 0.0,
         max_len: int = 50,
     ) -> None:
@@ -100,11 +108,19 @@ class SelfAttention(SequenceEncoder):
         self.max_len = max_len
         self.position = nn.Embedding(max_len, dim)
         nn.init.normal_(self.position.weight, std=0.02)
-        self.blocks = nn.ModuleList(
-            SelfAttentionBlock(dim, num_heads, dropout) for _ in range(num_layers)
-        )
+        self.blocks = nn.ModuleList(SelfAttentionBlock(dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
-        self.readout = TargetReadout(dim, num_heads)
+        self.readout = TargetReadout(dim, heads)
+
+    @classmethod
+    def build(cls, spec: EncoderSpec) -> SelfAttention:
+        """The encoder of a spec, for histories of at most its ``max_len``."""
+        return cls(spec.dim, max_len=spec.max_len, **spec.options)
+
+    @classmethod
+    def problems(cls, spec: EncoderSpec) -> list[str]:
+        """Heads that do not divide the width."""
+        return head_problems(spec)
 
     def forward(self, tokens: Tensor, spans: Spans, query: Tensor) -> Tensor:
         """Pool tokens (E, D) over each window for ``query`` (B, D); returns (B, D)."""

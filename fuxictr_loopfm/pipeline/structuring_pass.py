@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fuxictr_loopfm.compression.quantizer import build_codec
+from fuxictr_loopfm.compression.quantizer import CODECS, build_codec
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.engine import run_shards
@@ -83,6 +83,8 @@ class StructuringPass:
             "event_filter": keys.event_filter,
             "backfill": keys.backfill,
             "num_shards": keys.num_shards,
+            # Of codecs with options only: the others keep the folders they always had.
+            **({} if extraction is None else CODECS.settings_by_key(keys.codec, keys.options)),
         }
         self.folder = root / f"store-{fingerprint(identity)}"
 
@@ -188,7 +190,7 @@ class StructuringPass:
         provenance |= {"teacher_fingerprint": None, "compressor_fingerprint": None}
         if self._extraction is not None:
             manifest = ExtractionLog.read_manifest(self._extraction)
-            codec = build_codec(keys.codec, manifest.dim)
+            codec = build_codec(keys.codec, manifest.dim, keys.codec_options)
             codec.fit(calibration_embedding(self._extraction))
             provenance = extraction_provenance(manifest)
         source = LoggedEvents(

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
+from fuxictr_loopfm.compression.compressor import Compressor, Training
+from fuxictr_loopfm.compression.compressors import COMPRESSORS, build_compressor
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import compressor_identity, teacher_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
@@ -40,7 +41,6 @@ from fuxictr_loopfm.pipeline.teacher_files import (
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 SOFT_LABEL = ("soft_label",)
-CONTROLS = ("untrained", "random_projection")
 
 
 class TeacherRun:
@@ -60,7 +60,7 @@ class TeacherRun:
         self.teacher_fingerprint = fingerprint(identity["teacher"])
         self.compressor_fingerprint = fingerprint(identity)
         self.folder = root / f"teacher-{self.compressor_fingerprint}"
-        self.compressor: CoTrainer | None = None
+        self.compressor: Compressor | None = None
 
     @cached_property
     def model(self) -> Any:
@@ -124,10 +124,9 @@ class TeacherRun:
                 f"({error}). Delete {self.folder} to train it again."
             ) from error
         if (self.folder / COMPRESSOR_FILE).is_file():
-            self.compressor = CoTrainer.load(
-                self.folder / COMPRESSOR_FILE, device=self.model.device
-            )
-            found = self.compressor.autoencoder.dim
+            kind = COMPRESSORS[self.keys.compressor]
+            self.compressor = kind.load(self.folder / COMPRESSOR_FILE, device=self.model.device)
+            found = self.compressor.dim
             if found != self.keys.dim:
                 raise ProvenanceError(
                     f"{self.folder / COMPRESSOR_FILE}: dim: expected {self.keys.dim} (loopfm_dim), "
@@ -149,8 +148,7 @@ class TeacherRun:
         batches = self.loader("train", shuffle=params.get("shuffle", True))
         with TapRecorder(self.model, self.taps()) as recorder:
             self.train_on(batches, recorder, epochs=params.get("epochs", 1))
-            if self.keys.compressor == "post_hoc" and not self.logs_soft_label:
-                self._fit_post_hoc(recorder)
+            self._fit_afterwards(recorder)
         with atomic_dir(self.folder) as folder:
             save_weights(self.model, folder / WEIGHTS_FILE)
             if self.compressor is not None:
@@ -170,48 +168,41 @@ class TeacherRun:
 
     def train_on(self, batches: Any, recorder: TapRecorder, *, epochs: int) -> None:
         """Train the teacher, and beside it the compressor unless that comes afterwards."""
-        beside = self.keys.compressor != "post_hoc" and not self.logs_soft_label
+        beside = not self.logs_soft_label and not self._epochs_afterwards
 
-        def after_step(_batch: Mapping[str, Any]) -> None:
+        def after_step(batch: Mapping[str, Any]) -> None:
             if beside:
-                self._compressor_step(recorder.read())
+                self._compressor_step(recorder.read(), batch)
 
         train_epochs(self.model, batches, epochs=epochs, after_step=after_step)
 
-    def _compressor_step(self, activation: Tensor) -> None:
+    @property
+    def _epochs_afterwards(self) -> int:
+        """Passes of the compressor over the trained teacher's activations."""
+        spec = self.keys.compressor_spec
+        return COMPRESSORS[spec.kind].epochs_afterwards(spec)
+
+    def _compressor_step(self, activation: Tensor, batch: Mapping[str, Any]) -> None:
         if self.compressor is None:
-            spec = AutoencoderSpec(
+            training = Training(
                 input_dim=activation.shape[1],
-                dim=self.keys.dim,
-                # A random projection is one random layer, an untrained autoencoder two.
-                hidden=0
-                if self.keys.compressor == "random_projection"
-                else self.keys.compressor_hidden,
-                matryoshka_dims=tuple(int(d) for d in split_names(self.keys.matryoshka_dims)),
                 fit_periods=self.prepared.spec.periods.teacher_train,
-            )
-            self.compressor = CoTrainer(
-                spec,
-                lr=self.keys.compressor_lr,
                 seed=self.teacher.params["seed"],
                 device=self.model.device,
             )
-        if self.keys.compressor in CONTROLS:
-            # The control learns the scale of its input, as every compressor does, and no weights.
-            with torch.no_grad():
-                self.compressor.autoencoder.train()
-                self.compressor.autoencoder.loss(activation)
-        else:
-            self.compressor.step(activation)
+            self.compressor = build_compressor(self.keys.compressor_spec, training)
+        self.compressor.step(activation, self.model.get_labels(batch).view(-1))
 
-    def _fit_post_hoc(self, recorder: TapRecorder) -> None:
-        self.model.eval()
-        for epoch in range(self.keys.compressor_epochs):
+    def _fit_afterwards(self, recorder: TapRecorder) -> None:
+        if self.logs_soft_label:
+            return
+        for epoch in range(self._epochs_afterwards):
+            self.model.eval()
             batches = self.loader("train", shuffle=True)
             for batch in progress(batches, self.model, f"compressor epoch {epoch + 1}"):
                 with torch.no_grad():
                     self.model.forward(batch)
-                self._compressor_step(recorder.read())
+                self._compressor_step(recorder.read(), batch)
 
     def encode(self, activation: Tensor) -> Tensor:
         """(B, D) activations to (B, d) embeddings in [-1, 1].
@@ -222,7 +213,7 @@ class TeacherRun:
             return 2.0 * activation - 1.0
         if self.compressor is None:
             raise ConfigError(f"{self.folder}: the teacher has no compressor; delete the folder")
-        return self.compressor.autoencoder.encode(activation)
+        return self.compressor.encode(activation)
 
     def batches_of_period(self, period: int, first: int = 0, last: int | None = None) -> Any:
         """Batches of one period in time order, from whichever split holds it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
-from fuxictr_loopfm.config.early_checks import ALL_COLUMNS, POOLING
+from fuxictr_loopfm.config.early_checks import ALL_COLUMNS
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.data.columns import HISTORY_TYPE
@@ -11,7 +11,9 @@ from fuxictr_loopfm.data.current_source import CurrentSource
 from fuxictr_loopfm.data.dataloader import BatchSource
 from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.shared_history import HistoryField
+from fuxictr_loopfm.layers.base import EncoderSpec
+from fuxictr_loopfm.layers.registry import ENCODERS
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.store.event_store import EventStore
 
@@ -48,20 +50,15 @@ class Histories:
         return found
 
 
-def _current_field(keys: LoopFMKeys, embedding_dim: int) -> history_fields.HistoryField:
+def _current_field(keys: LoopFMKeys, embedding_dim: int) -> HistoryField:
     """The current impression's own vector: a history of one event, which the mean leaves as is."""
-    return history_fields.HistoryField(
+    return HistoryField(
         name=CURRENT_FEATURE,
         columns=("embedding",),
         embedding_dim=embedding_dim,
         id_columns=(),
         query_columns=(),
-        encoder="mean",
-        dim=keys.encoder_dim,
-        num_heads=1,
-        num_layers=1,
-        dropout=0.0,
-        max_len=1,
+        encoder=EncoderSpec("mean", keys.encoder_dim, max_len=1),
     )
 
 
@@ -95,30 +92,22 @@ def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
     return tuple(c for c in workspace.prepared.spec.item_columns if c in features)
 
 
-def history_field(
-    workspace: Workspace, name: str, embedding_dim: int
-) -> history_fields.HistoryField:
+def history_field(workspace: Workspace, name: str, embedding_dim: int) -> HistoryField:
     """The model-side description of a history."""
     keys = workspace.keys
-    target_aware = keys.encoder not in POOLING
-    return history_fields.HistoryField(
+    return HistoryField(
         name=name,
         columns=keys.columns,
         embedding_dim=min(embedding_dim, keys.prefix_dim or embedding_dim),
         id_columns=item_columns(workspace, keys.id_columns) if "ids" in keys.columns else (),
-        query_columns=item_columns(workspace, keys.query_columns) if target_aware else (),
-        encoder=keys.encoder,
-        dim=keys.encoder_dim,
-        num_heads=keys.encoder_heads,
-        num_layers=keys.encoder_layers,
-        dropout=keys.encoder_dropout,
-        max_len=keys.max_len,
+        query_columns=item_columns(workspace, keys.query_columns) if keys.uses_query else (),
+        encoder=keys.encoder_spec,
     )
 
 
 def history_source(
     workspace: Workspace,
-    field: history_fields.HistoryField,
+    field: HistoryField,
     store: EventStore,
     entity: str,
     split: str,
@@ -137,7 +126,7 @@ def history_source(
         first_event=view.rows(split)[0],
         prefix_dim=workspace.keys.prefix_dim,
         delivery=delivery or workspace.keys.delivery,
-        share=field.encoder not in POOLING,
+        share=ENCODERS[field.encoder.kind].uses_query,
     )
 
 

@@ -15,7 +15,7 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import identity_config, model_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.distillation import DistillationSpec, Distiller
+from fuxictr_loopfm.distillation import Distiller
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.host import distributed, history_fields
@@ -129,7 +129,7 @@ def train_vertical(run: Run) -> dict[str, Any]:
         train_on_all_ranks(run.model, keys)
     logging.info("Total number of parameters: %d.", count_parameters(run.model))
     if keys.reads_loss:
-        Distiller(run.model, _distillation_spec(keys), next(iter(made["train"])))
+        Distiller(run.model, keys.distillation, next(iter(made["train"])))
     started = time.perf_counter()
     _fit(run, made, params)
     run.train_seconds = time.perf_counter() - started
@@ -148,19 +148,6 @@ def _inputs(run: Run) -> dict[str, str]:
     if run.keys.needs_teacher:
         found["teacher's log"] = log_fingerprint(workspace.extraction.manifest)
     return found
-
-
-def _distillation_spec(keys: LoopFMKeys) -> DistillationSpec:
-    return DistillationSpec(
-        keys.kd,
-        keys.kd_weight,
-        keys.kd_label_scale,
-        keys.kd_gradient_scale,
-        keys.kd_trunk,
-        keys.hint,
-        keys.hint_weight,
-        keys.hint_temperature,
-    )
 
 
 def _fit(run: Run, made: Mapping[str, Any], params: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.layers.history import HistoryEncoder
 from fuxictr_loopfm.store.event_store import EventStore
 from tests.bench import stores
@@ -84,7 +85,7 @@ def _modules(seed: int) -> dict[str, nn.Module]:
     torch.manual_seed(seed)
     ours = HistoryEncoder(
         embedding_dim=stores.DIM, use_label=False, use_log_age=False, id_dims={},
-        query_dim=QUERY_DIM, encoder="dmin", dim=DIM, max_len=MAX_LEN,
+        query_dim=QUERY_DIM, encoder=EncoderSpec("dmin", DIM, MAX_LEN),
     )  # fmt: skip
     modules: dict[str, nn.Module] = {"ours": ours}
     for name in PEERS:

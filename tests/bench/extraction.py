@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from fuxictr.features import FeatureMap
 
-from fuxictr_loopfm.compression.autoencoder import CoTrainer, fit_post_hoc
+from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
 from fuxictr_loopfm.compression.codec import Codec
 from fuxictr_loopfm.compression.quantizer import build_codec
 from fuxictr_loopfm.config.zoo import load_model_class
@@ -178,7 +178,8 @@ class Turns:
             for batch in self.loader(0, TURN):
                 self.model.forward(batch)
             activation = recorder.read()
-        trainer = fit_post_hoc([activation], dim=DIM)
+        trainer = CoTrainer(AutoencoderSpec(activation.shape[1], DIM))
+        trainer.step(activation)
         embedding = trainer.autoencoder.encode(activation).detach().numpy()
         self.compression = Compression(taps, trainer, build_codec("int4_kmeans", DIM))
         self.compression.codec.fit(embedding)

@@ -11,7 +11,7 @@ from fuxictr.metrics import evaluate_metrics
 from torch import Tensor, nn
 
 from fuxictr_loopfm.analysis.metrics import group_auc
-from fuxictr_loopfm.compression.autoencoder import fit_post_hoc
+from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
 from fuxictr_loopfm.compression.quantizer import build_codec
 from fuxictr_loopfm.store.event_store import EventStore
 from tests.bench.rows import Row, interleaved
@@ -114,8 +114,11 @@ def _teacher_embeddings(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
             for chosen in _batches(stop):
                 yield below(inputs[chosen])
 
-    passes = (e for _ in range(EPOCHS) for e in activations(half))
-    compressor = fit_post_hoc(passes, dim=DIM, seed=settings.seed).autoencoder
+    width = next(activations(half)).shape[1]
+    compressor = CoTrainer(AutoencoderSpec(width, DIM), seed=settings.seed)
+    for _ in range(EPOCHS):
+        for e in activations(half):
+            compressor.step(e)
     with torch.no_grad():
         embedding = torch.cat([compressor.encode(e) for e in activations(rows)]).numpy()
     return embedding[:half], embedding[half:]

@@ -13,6 +13,8 @@ import torch
 from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.shared_history import HistoryField
+from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from tests.bench import exported, stores
 from tests.bench.exported import FIELDS, HISTORY
@@ -98,18 +100,13 @@ def _on(settings: Settings, log: EventLog, encoders: dict[str, float | None]) ->
 def _model(encoder: str | None, hidden_units: list[int], seed: int) -> Any:
     """DeepFM, with a history if an encoder is named."""
     fields = [] if encoder is None else [
-        history_fields.HistoryField(
+        HistoryField(
             name=HISTORY,
             columns=("embedding",),
             embedding_dim=stores.DIM,
             id_columns=(),
             query_columns=() if encoder in ("mean", "sum") else FIELDS[-2:],
-            encoder=encoder,
-            dim=32,
-            num_heads=4,
-            num_layers=1,
-            dropout=0.0,
-            max_len=MAX_LEN,
+            encoder=EncoderSpec(encoder, dim=32, max_len=MAX_LEN),
         )
     ]  # fmt: skip
     feature_map = exported.feature_map(with_history=encoder is not None)

@@ -177,7 +177,7 @@ def _workspace(options: Options, expid: str) -> Any:
 
 
 def _train_part(options: Options, expid: str) -> Facts:
-    from fuxictr_loopfm.distillation import DistillationSpec, Distiller
+    from fuxictr_loopfm.distillation import Distiller
     from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_model
     from fuxictr_loopfm.host.trainer import train_epochs
     from fuxictr_loopfm.runs.histories import Histories
@@ -194,7 +194,7 @@ def _train_part(options: Options, expid: str) -> Facts:
     model = new_model(run.experiment, feature_map, histories.fields)
     part = _First(made["train"], options.vm_batches)
     if run.keys.reads_loss:
-        Distiller(model, DistillationSpec(run.keys.kd), next(iter(part)))
+        Distiller(model, run.keys.distillation, next(iter(part)))
     samples = min(len(part) * made["train"].batch_size, made["train"].num_samples)
     loading = _seconds(lambda: [None for _ in part])
     cpu = time.process_time()

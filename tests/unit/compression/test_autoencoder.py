@@ -11,8 +11,9 @@ from fuxictr_loopfm.compression.autoencoder import (
     Autoencoder,
     AutoencoderSpec,
     CoTrainer,
-    fit_post_hoc,
 )
+from fuxictr_loopfm.compression.compressor import CompressorSpec, Training
+from fuxictr_loopfm.compression.compressors import COMPRESSORS, build_compressor
 from fuxictr_loopfm.compression.standardizer import Standardizer
 from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError
 
@@ -206,9 +207,10 @@ def test_matryoshka_loss_sums_over_prefixes_with_zeroed_tails():
 def test_matryoshka_prefix_reconstructs_better_than_a_plain_prefix():
     def prefix_error(prefixes: tuple[int, ...]) -> float:
         batches = [activations(64, 12, seed=i, rank=4) for i in range(150)]
-        autoencoder = fit_post_hoc(
-            batches, dim=4, hidden=16, matryoshka_dims=prefixes, lr=1e-2
-        ).autoencoder
+        trainer = CoTrainer(AutoencoderSpec(12, 4, 16, prefixes), lr=1e-2)
+        for batch in batches:
+            trainer.step(batch)
+        autoencoder = trainer.autoencoder
         e = activations(200, 12, seed=1000, rank=4)
         with torch.no_grad():
             decoded = autoencoder.decode(autoencoder.encode(e)[:, :2])
@@ -217,29 +219,45 @@ def test_matryoshka_prefix_reconstructs_better_than_a_plain_prefix():
     assert prefix_error((2,)) < 0.8 * prefix_error(())
 
 
-def test_post_hoc_learns_low_rank_activations_and_repeats_itself():
-    batches = [activations(64, 10, seed=i) for i in range(200)]
-    trainer = fit_post_hoc(batches, dim=3, hidden=32, lr=1e-2, fit_periods=(1, 2))
-    again = fit_post_hoc(batches, dim=3, hidden=32, lr=1e-2, fit_periods=(1, 2))
-    assert trainer.spec == AutoencoderSpec(10, 3, 32, (), (1, 2))
-    assert not trainer.autoencoder.training
+def test_low_rank_activations_are_learned_and_the_same_every_time():
+    def trained_on_them() -> CoTrainer:
+        trainer = CoTrainer(AutoencoderSpec(10, dim=3, hidden=32), lr=1e-2)
+        with torch.no_grad():  # as in the pass over a finished teacher
+            for seed in range(200):
+                trainer.step(activations(64, 10, seed=seed))
+        return trainer
+
+    trainer, again = trained_on_them(), trained_on_them()
     with torch.no_grad():
         # 1.0 is the error of always answering the mean.
-        assert trainer.autoencoder.loss(activations(500, 10, seed=999)) < 0.1
+        assert trainer.autoencoder.eval().loss(activations(500, 10, seed=999)) < 0.1
     for name, value in trainer.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
 
 
-def test_post_hoc_trains_under_no_grad_too():
-    with torch.no_grad():
-        trainer = fit_post_hoc([activations(32, 5)] * 20, dim=2, hidden=8, lr=1e-2)
-    initial = CoTrainer(trainer.spec).state_dict()
-    assert not torch.equal(trainer.state_dict()["encoder.0.weight"], initial["encoder.0.weight"])
-
-
-def test_post_hoc_without_batches_is_refused():
-    with pytest.raises(DataError, match="found none"):
-        fit_post_hoc([])
+@pytest.mark.parametrize(
+    ("kind", "hidden", "epochs", "learns"),
+    [
+        ("co_train", 8, 0, True),
+        ("post_hoc", 8, 3, True),
+        ("untrained", 8, 0, False),
+        ("random_projection", 0, 0, False),
+    ],
+)
+def test_each_compressor_learns_when_it_says(kind, hidden, epochs, learns):
+    options = {"hidden": 8, "lr": 1e-2, "epochs": 3, "matryoshka_dims": "1+2"}
+    own = {option.name: options[option.name] for option in COMPRESSORS[kind].options}
+    spec = CompressorSpec(kind, 3, own)
+    assert COMPRESSORS[kind].epochs_afterwards(spec) == epochs
+    compressor = build_compressor(spec, Training(6, (1, 2), seed=5))
+    assert compressor.spec == AutoencoderSpec(6, 3, hidden, (1, 2), (1, 2))
+    before = {name: value.clone() for name, value in compressor.state_dict().items()}
+    compressor.step(activations(32, 6), torch.zeros(32))
+    after = compressor.state_dict()
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    statistics = {name for name in after if name.startswith("standardizer.")}
+    assert moved >= statistics and (moved > statistics) is learns
+    assert compressor.encode(activations(4, 6)).shape == (4, compressor.dim)
 
 
 def test_bad_shapes_are_reported_together():

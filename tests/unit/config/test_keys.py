@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fuxictr_loopfm.config.key_rules import CHOICES, read_keys
-from fuxictr_loopfm.config.keys import LoopFMKeys, default_values
+from fuxictr_loopfm.config.key_rules import choices, read_keys
+from fuxictr_loopfm.config.keys import LoopFMKeys, default_values, known_options
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.methods import METHODS
@@ -68,7 +68,8 @@ def test_all_problems_come_at_once() -> None:
     ],
 )
 def test_values_are_taken_as_yaml_gives_them(name: str, given: Any, expected: Any) -> None:
-    found = getattr(keys(**{name: given}), name)
+    values = keys(**{name: given})
+    found = values.options[name] if name in values.options else getattr(values, name)
     assert found == expected and type(found) is type(expected)
 
 
@@ -86,7 +87,6 @@ def test_values_are_taken_as_yaml_gives_them(name: str, given: Any, expected: An
         ("threads", -1, "expected at least 1, found -1"),
         ("delay_seconds", -1, "expected 0 or more, found -1.0"),
         ("history", "embeding", "expected columns among ['embedding', 'label'"),
-        ("encoder_dim", 30, "expected a multiple of loopfm_encoder_heads=4, found 30"),
         ("dim", float("nan"), "expected int, found nan"),
         ("kd_weight", float("nan"), "expected a finite number, found nan"),
         ("window_seconds", float("inf"), "expected a finite number, found inf"),
@@ -105,6 +105,14 @@ def test_wrong_values_are_refused(name: str, value: Any, message: str) -> None:
     assert text.startswith(f"here: exp: loopfm_{name}: ") and message in text
 
 
+@pytest.mark.parametrize("encoder", ["dmin", "self_attention"])
+def test_heads_must_divide_the_width_of_an_encoder_that_has_heads(encoder: str) -> None:
+    (text,) = problems(encoder=encoder, encoder_dim=30)
+    expected = "loopfm_encoder_dim: expected a multiple of loopfm_encoder_heads=4, found 30"
+    assert text == f"here: exp: {expected}"
+    assert keys(encoder="mean", encoder_dim=30).encoder_dim == 30
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_benchmark_method_is_named_after_its_keys(method: str) -> None:
     changes = {k.removeprefix("loopfm_"): v for k, v in METHODS[method].items()}
@@ -117,9 +125,9 @@ def test_other_combinations_have_names_of_their_own() -> None:
     named = {
         keys(teacher="t", history=history, kd=kd).method
         for history in (None, "embedding", "ids", "embedding+ids", "log_age", "embedding+label")
-        for kd in CHOICES["kd"]
+        for kd in choices()["kd"]
     }
-    assert len(named) == 6 * len(CHOICES["kd"])
+    assert len(named) == 6 * len(choices()["kd"])
 
 
 @pytest.mark.parametrize("values", [{"kd": "aux_head"}, {"history": "label+embedding"}])
@@ -163,5 +171,6 @@ def test_names_joined_by_plus() -> None:
 
 def test_defaults_are_a_valid_configuration_with_every_key() -> None:
     values = default_values()
-    assert set(values) == {f"loopfm_{field.name}" for field in fields(LoopFMKeys)}
+    own = {field.name for field in fields(LoopFMKeys)} - {"options"}
+    assert set(values) == {f"loopfm_{name}" for name in own | set(known_options())}
     assert read_keys(values, "defaults") == LoopFMKeys()

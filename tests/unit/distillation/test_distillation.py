@@ -15,14 +15,21 @@ from fuxictr_loopfm.distillation import (
     AuxiliaryHead,
     DistillationSpec,
     Distiller,
+    TransferSpec,
     find_trunk,
     scale_gradient,
 )
+from fuxictr_loopfm.distillation.terms import AuxiliaryHeadLoss
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.host.model import count_parameters
 from tests.unit.host.hosted import WIDTH, batch, build, field, stand_in
 
-AUX = DistillationSpec("aux_head")
+
+def spec(kind: str, trunk: str | None = None, **options: float) -> DistillationSpec:
+    return DistillationSpec((TransferSpec("kd", kind, options),), trunk)
+
+
+AUX = spec("aux_head")
 TRUNKS = {
     "Stacked": ("embedding_layer.embedding_layer", 4 * WIDTH),
     "Flattened": ("fc", 4 * WIDTH + 6),
@@ -46,17 +53,29 @@ def large(model: Any) -> Any:
     return model
 
 
-def distilled(name: str, spec: DistillationSpec) -> tuple[Any, Distiller, dict[str, Any]]:
+def distilled(name: str, asked: DistillationSpec) -> tuple[Any, Distiller, dict[str, Any]]:
     model = large(build(name, logit=True))
     inputs = batch(model.feature_map)
     torch.manual_seed(1)
-    return model, Distiller(model, spec, inputs), inputs
+    return model, Distiller(model, asked, inputs), inputs
+
+
+def loss_of(distiller: Distiller, logit: Tensor, returned: dict[str, Tensor]) -> Tensor:
+    """The distillation loss alone, unweighted, as ``compute_loss`` adds it."""
+    distiller._logit = logit
+    ((_, term),) = distiller.terms
+    loss: Tensor = term(distiller.step_of(returned, torch.zeros(len(logit))))
+    return loss
 
 
 def kd_loss(distiller: Distiller, inputs: dict[str, Any]) -> Tensor:
-    """The distillation loss alone, as ``compute_loss`` adds it."""
-    distiller._logit = inputs["teacher_logit"]
-    return distiller.loss(distiller.model.forward(inputs))
+    return loss_of(distiller, inputs["teacher_logit"], distiller.model.forward(inputs))
+
+
+def head_of(distiller: Distiller) -> AuxiliaryHead:
+    ((_, term),) = distiller.terms
+    assert isinstance(term, AuxiliaryHeadLoss)
+    return term.head
 
 
 def tables(model: Any) -> dict[str, nn.Embedding]:
@@ -80,23 +99,19 @@ def test_its_gradient_reaches_the_embeddings(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRUNKS)
 def test_a_gradient_scale_of_zero_trains_the_head_alone(name: str) -> None:
-    model, distiller, inputs = distilled(name, DistillationSpec("aux_head", gradient_scale=0.0))
+    model, distiller, inputs = distilled(name, spec("aux_head", gradient_scale=0.0))
     kd_loss(distiller, inputs).backward()
     assert not any(p.grad is not None and p.grad.any() for p in model.parameters())
-    assert distiller.head is not None
-    assert all(p.grad is not None and p.grad.any() for p in distiller.head.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in head_of(distiller).parameters())
 
 
 def test_the_gradient_scale_is_a_factor_on_the_trunks_gradient_only() -> None:
     grads, heads = {}, {}
     for scale in (1.0, 0.25):
-        model, distiller, inputs = distilled(
-            "Flattened", DistillationSpec("aux_head", gradient_scale=scale)
-        )
+        model, distiller, inputs = distilled("Flattened", spec("aux_head", gradient_scale=scale))
         kd_loss(distiller, inputs).backward()
         grads[scale] = model.deep.mlp[0].weight.grad
-        assert distiller.head is not None
-        heads[scale] = distiller.head.layers[0].weight.grad
+        heads[scale] = head_of(distiller).layers[0].weight.grad
     torch.testing.assert_close(grads[0.25], 0.25 * grads[1.0])
     torch.testing.assert_close(heads[0.25], heads[1.0])
     value = torch.tensor([1.5, -2.0])
@@ -105,30 +120,29 @@ def test_the_gradient_scale_is_a_factor_on_the_trunks_gradient_only() -> None:
 
 def test_the_single_head_loss_by_hand() -> None:
     model = build("Stacked", logit=True)
-    distiller = Distiller(model, DistillationSpec("single_head"), batch(model.feature_map))
-    assert distiller.head is None
-    distiller._logit = torch.tensor([0.0, math.log(3.0)])  # probabilities 1/2 and 3/4
-    loss = distiller.loss({"y_pred": torch.tensor([[0.2], [0.6]])})
+    distiller = Distiller(model, spec("single_head"), batch(model.feature_map))
+    assert not list(distiller.terms[0][1].parameters())
+    logit = torch.tensor([0.0, math.log(3.0)])  # probabilities 1/2 and 3/4
+    loss = loss_of(distiller, logit, {"y_pred": torch.tensor([[0.2], [0.6]])})
     assert loss.item() == pytest.approx((bce(0.2, 0.5) + bce(0.6, 0.75)) / 2, rel=1e-6)
 
 
 def test_the_label_scale_is_clipped_at_one() -> None:
     model = build("Stacked", logit=True)
-    spec = DistillationSpec("single_head", label_scale=1.6)
-    distiller = Distiller(model, spec, batch(model.feature_map))
-    distiller._logit = torch.tensor([0.0, math.log(3.0)])  # 0.8, and 1.2 clipped to 1
-    loss = distiller.loss({"y_pred": torch.tensor([[0.2], [0.6]])})
+    scaled = spec("single_head", label_scale=1.6)
+    distiller = Distiller(model, scaled, batch(model.feature_map))
+    logit = torch.tensor([0.0, math.log(3.0)])  # 0.8, and 1.2 clipped to 1
+    loss = loss_of(distiller, logit, {"y_pred": torch.tensor([[0.2], [0.6]])})
     assert loss.item() == pytest.approx((bce(0.2, 0.8) + bce(0.6, 1.0)) / 2, rel=1e-6)
 
 
 def test_the_auxiliary_head_by_hand() -> None:
-    _, distiller, inputs = distilled("Flattened", DistillationSpec("aux_head", label_scale=2.0))
+    _, distiller, inputs = distilled("Flattened", spec("aux_head", label_scale=2.0))
     trunk: list[Tensor] = []
     model = distiller.model
     model.fc.register_forward_pre_hook(lambda _module, given: trunk.append(given[0]))
     found = kd_loss(distiller, inputs)
-    assert distiller.head is not None
-    logit = distiller.head(trunk[0]).sigmoid().tolist()
+    logit = head_of(distiller)(trunk[0]).sigmoid().tolist()
     targets = [min(2.0 * p, 1.0) for p in inputs["teacher_logit"].sigmoid().tolist()]
     expected = sum(bce(p, t) for p, t in zip(logit, targets, strict=True)) / 6
     assert found.item() == pytest.approx(expected, rel=1e-5)
@@ -136,7 +150,7 @@ def test_the_auxiliary_head_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", ["aux_head", "single_head"])
 def test_samples_that_were_not_logged_are_left_out(kind: str) -> None:
-    _, distiller, inputs = distilled("Flattened", DistillationSpec(kind))
+    _, distiller, inputs = distilled("Flattened", spec(kind))
     logged = torch.tensor([True, False, True, True, False, True])
     kept = {name: value[logged] for name, value in inputs.items()}
     expected = kd_loss(distiller, kept)
@@ -151,7 +165,7 @@ def test_samples_that_were_not_logged_are_left_out(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["aux_head", "single_head"])
 def test_a_batch_without_any_logged_sample_trains_as_without_distillation(kind: str) -> None:
     plain = large(build("Flattened", logit=True))
-    model, _, inputs = distilled("Flattened", DistillationSpec(kind))
+    model, _, inputs = distilled("Flattened", spec(kind))
     inputs["teacher_logit"] = torch.full((6,), math.nan)
     assert model.train_step(inputs).item() == plain.train_step(inputs).item()
     for name, value in plain.state_dict().items():
@@ -164,9 +178,24 @@ def test_the_loss_is_the_models_own_plus_the_weighted_distillation() -> None:
     model = large(build("Flattened", logit=True, embedding_regularizer=0.1))
     inputs = batch(model.feature_map)
     torch.manual_seed(1)
-    distiller = Distiller(model, DistillationSpec("aux_head", weight=0.5), inputs)
+    distiller = Distiller(model, spec("aux_head", weight=0.5), inputs)
     alone = kd_loss(distiller, inputs).item()
     assert model.train_step(inputs).item() == pytest.approx(own + 0.5 * alone, rel=1e-5)
+
+
+def test_a_hint_beside_the_single_head_is_trained_too() -> None:
+    model = large(build("Flattened", logit=True))
+    # FuxiCTR keeps meta columns out of a model's inputs.
+    model.feature_map.features["teacher_embedding"] = {"type": "meta", "source": ""}
+    inputs = {**batch(model.feature_map), "teacher_embedding": torch.randn(6, 3)}
+    transfers = (TransferSpec("kd", "single_head"), TransferSpec("hint", "fitnets"))
+    distiller = Distiller(model, DistillationSpec(transfers), inputs)
+    assert [weight for weight, _ in distiller.terms] == [1.0, 0.1]
+    (regressor,) = distiller.terms[1][1].children()
+    before = [parameter.clone() for parameter in regressor.parameters()]
+    model.train_step(inputs)
+    after = regressor.parameters()
+    assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize("name", TRUNKS)
@@ -187,9 +216,8 @@ def test_a_history_widens_the_trunk() -> None:
 )
 def test_a_trunk_may_be_named(path: str, width: int) -> None:
     """An activation's or a block's output; the input of a linear layer."""
-    model, distiller, inputs = distilled("Flattened", DistillationSpec("aux_head", trunk=path))
-    assert distiller.head is not None
-    assert (distiller.trunk_path, distiller.head.layers[0].in_features) == (path, width)
+    model, distiller, inputs = distilled("Flattened", spec("aux_head", trunk=path))
+    assert (distiller.trunk_path, head_of(distiller).layers[0].in_features) == (path, width)
     assert torch.isfinite(model.train_step(inputs))
 
 
@@ -227,10 +255,9 @@ def test_the_head_is_neither_saved_nor_counted_but_learns() -> None:
     model, distiller, inputs = distilled("Flattened", AUX)
     assert list(model.state_dict()) == list(plain.state_dict())
     assert count_parameters(model) == count_parameters(plain)
-    assert distiller.head is not None
-    before = [p.clone() for p in distiller.head.parameters()]
+    before = [p.clone() for p in head_of(distiller).parameters()]
     model.train_step(inputs)
-    after = distiller.head.parameters()
+    after = head_of(distiller).parameters()
     assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 

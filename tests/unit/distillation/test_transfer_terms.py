@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fuxictr_loopfm.distillation.term import StepContext
 from fuxictr_loopfm.distillation.terms import (
     ContrastiveHint,
     PrivilegedHead,
     RegressionHint,
-    StepContext,
     StudentAdapter,
 )
 
@@ -28,11 +28,12 @@ def step() -> StepContext:
         return torch.randn(*shape, generator=generator)
 
     return StepContext(
-        trunk=draw(BATCH, WIDTH).requires_grad_(),
-        y_pred=torch.sigmoid(draw(BATCH)).requires_grad_(),
-        y_true=torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 0.0]),
-        logit=draw(BATCH),
-        embedding=draw(BATCH, DIM),
+        logged=torch.ones(BATCH, dtype=torch.bool),
+        whole_trunk=draw(BATCH, WIDTH).requires_grad_(),
+        whole_y_pred=torch.sigmoid(draw(BATCH)).requires_grad_(),
+        whole_y_true=torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 0.0]),
+        whole_logit=draw(BATCH),
+        whole_embedding=draw(BATCH, DIM),
     )
 
 
@@ -41,14 +42,12 @@ def test_fitnets_is_the_mean_squared_error_of_a_linear_map(step: StepContext) ->
     with torch.no_grad():
         term.regressor.weight.zero_()
         term.regressor.bias.fill_(2.0)
-    assert step.embedding is not None
     expected = sum((2.0 - float(v)) ** 2 for v in step.embedding.flatten()) / (BATCH * DIM)
     assert term(step).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_contrastive_hint_equals_a_loop_over_samples(step: StepContext) -> None:
     term = ContrastiveHint(WIDTH, DIM, temperature=0.2)
-    assert step.embedding is not None
     student = F.normalize(term.student(step.trunk), dim=1).tolist()
     teacher = F.normalize(term.teacher(step.embedding), dim=1).tolist()
 

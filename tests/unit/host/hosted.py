@@ -11,6 +11,8 @@ from fuxictr.features import FeatureMap
 
 from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.shared_history import HistoryField, HistoryProjection
+from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.layers.batch import PaddedHistory
 
 STAND_INS = Path(__file__).parents[2] / "zoo"
@@ -32,21 +34,16 @@ PARAMS: dict[str, Any] = {
 }
 
 
-def field(**changes: Any) -> history_fields.HistoryField:
+def field(**changes: Any) -> HistoryField:
     values: dict[str, Any] = {
         "name": HISTORY,
         "columns": ("embedding",),
         "embedding_dim": D,
         "id_columns": (),
         "query_columns": ("item",),
-        "encoder": "din",
-        "dim": 8,
-        "num_heads": 2,
-        "num_layers": 1,
-        "dropout": 0.0,
-        "max_len": 4,
+        "encoder": EncoderSpec("din", dim=8, max_len=4),
     }
-    return history_fields.HistoryField(**{**values, **changes})
+    return HistoryField(**{**values, **changes})
 
 
 def tiny_map(
@@ -124,6 +121,6 @@ def build(name: str, fields: Any = (), *, logit: bool = False, **params: Any) ->
     return model.train()
 
 
-def projections(model: Any) -> list[history_fields.HistoryProjection]:
+def projections(model: Any) -> list[HistoryProjection]:
     """All fields that a model's embedding layers hold for its histories."""
-    return [m for m in model.modules() if isinstance(m, history_fields.HistoryProjection)]
+    return [m for m in model.modules() if isinstance(m, HistoryProjection)]

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.shared_history import SharedHistory
+from fuxictr_loopfm.layers.base import EncoderSpec
+from fuxictr_loopfm.layers.registry import ENCODERS
 from tests.unit.host.hosted import (
     HISTORY,
     PARAMS,
@@ -128,7 +131,7 @@ def test_first_order_layers_get_a_scalar_of_their_own() -> None:
 def test_an_ordinary_layer_of_width_one_may_own_the_encoder() -> None:
     feature_map = tiny_map([field()])
     feature_map.default_emb_dim = 1
-    shared = {HISTORY: history_fields.SharedHistory(field(), feature_map)}
+    shared = {HISTORY: SharedHistory(field(), feature_map)}
     with history_fields.histories_for_model(shared):
         layer = FeatureEmbedding(feature_map, 1)
     assert shared[HISTORY].owner is layer.embedding_layer
@@ -174,7 +177,9 @@ def test_one_encoder_serves_every_layer_and_runs_once_per_batch() -> None:
 
 
 def test_past_ids_are_embedded_by_the_models_own_tables() -> None:
-    rule = field(columns=("ids",), id_columns=("item",), encoder="mean", query_columns=())
+    rule = field(
+        columns=("ids",), id_columns=("item",), encoder=EncoderSpec("mean", 8), query_columns=()
+    )
     model = build("Stacked", [rule])
     enlarge(model)
     inputs = batch(model.feature_map)
@@ -187,17 +192,20 @@ def test_past_ids_are_embedded_by_the_models_own_tables() -> None:
     assert table.grad.any(dim=1).nonzero().flatten().tolist() == [2, 5]
 
 
-@pytest.mark.parametrize("encoder", ["mean", "sum", "din", "dmin", "self_attention"])
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_fits(encoder: str) -> None:
-    columns = () if encoder in ("mean", "sum") else ("item", "user")
-    model = build("Flattened", [field(encoder=encoder, query_columns=columns)])
+    columns = ("item", "user") if ENCODERS[encoder].uses_query else ()
+    model = build("Flattened", [field(encoder=EncoderSpec(encoder, 8, 4), query_columns=columns)])
     loss = model.train_step(batch(model.feature_map))
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
 def test_two_histories_are_two_fields() -> None:
-    both = [field(), field(name="by_item", columns=("embedding", "label"), encoder="mean")]
+    both = [
+        field(),
+        field(name="by_item", columns=("embedding", "label"), encoder=EncoderSpec("mean", 8)),
+    ]
     model = build("Stacked", both).eval()
     enlarge(model)
     inputs = batch(model.feature_map)
@@ -280,7 +288,7 @@ def test_columns_without_a_table_are_named(key: str, column: str, message: str) 
 def test_tables_may_be_wider_than_the_models_embedding_dim() -> None:
     rule = field(columns=("embedding", "ids"), id_columns=("item",))
     feature_map = tiny_map([rule])
-    shared = {HISTORY: history_fields.SharedHistory(rule, feature_map)}
+    shared = {HISTORY: SharedHistory(rule, feature_map)}
     with history_fields.histories_for_model(shared):
         first_order = LogisticRegression(feature_map)
         wide = FeatureEmbedding(feature_map, 3 * WIDTH)

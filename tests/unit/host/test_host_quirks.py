@@ -17,6 +17,7 @@ from fuxictr.pytorch.layers import FeatureEmbedding, FeatureEmbeddingDict
 from torch import nn
 
 from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.shared_history import EMBEDDING_STD, SharedHistory
 from tests.unit.host.hosted import (
     HISTORY,
     PARAMS,
@@ -128,8 +129,8 @@ def test_fit_cannot_run_without_validation() -> None:
 def test_reset_parameters_makes_linears_large_and_then_calls_init_weights() -> None:
     model = build("Flattened", [field()])
     weight = projections(model)[0].projection.weight
-    assert 0 < float(weight.detach().std()) < 3 * history_fields.EMBEDDING_STD
-    assert float(model.fc.weight.detach().std()) > 100 * history_fields.EMBEDDING_STD
+    assert 0 < float(weight.detach().std()) < 3 * EMBEDDING_STD
+    assert float(model.fc.weight.detach().std()) > 100 * EMBEDDING_STD
 
 
 def test_first_order_layers_are_known_by_width_one_without_sharing() -> None:
@@ -152,7 +153,7 @@ def test_installing_twice_wraps_once() -> None:
 
 def test_outside_the_block_no_layer_gets_a_history() -> None:
     feature_map = tiny_map([field()])
-    shared = {HISTORY: history_fields.SharedHistory(field(), feature_map)}
+    shared = {HISTORY: SharedHistory(field(), feature_map)}
     with pytest.raises(RuntimeError, match="broken"), history_fields.histories_for_model(shared):
         raise RuntimeError("broken constructor")
     layer = FeatureEmbeddingDict(feature_map, WIDTH)
@@ -170,7 +171,7 @@ def test_outside_the_block_no_layer_gets_a_history() -> None:
 )
 def test_layers_take_the_fields_they_are_asked_to(arguments: dict[str, Any], taken: bool) -> None:
     feature_map = tiny_map([field()])
-    shared = {HISTORY: history_fields.SharedHistory(field(), feature_map)}
+    shared = {HISTORY: SharedHistory(field(), feature_map)}
     with history_fields.histories_for_model(shared):
         layer = FeatureEmbeddingDict(feature_map, WIDTH, **arguments)
     assert (HISTORY in layer.feature_encoders) is taken

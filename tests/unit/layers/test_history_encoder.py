@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.layers import (
+    EncoderSpec,
     HistoryBatch,
     HistoryEncoder,
     PackedEmbedding,
@@ -39,8 +40,7 @@ def encoder(**changes: object) -> HistoryEncoder:
         "use_log_age": True,
         "id_dims": {"item": 2},
         "query_dim": 0,
-        "encoder": "sum",
-        "dim": 2,
+        "encoder": EncoderSpec("sum", dim=2),
     }
     built = HistoryEncoder(**(settings | changes))  # type: ignore[arg-type]
     with torch.no_grad():
@@ -78,7 +78,10 @@ def test_tokens_are_the_sum_of_their_parts() -> None:
 
 def test_pooled_history_of_a_known_batch() -> None:
     assert encoder()(history(), id_embeddings()).tolist() == [[31, 35], [0, 0]]
-    assert encoder(encoder="mean")(history(), id_embeddings()).tolist() == [[15.5, 17.5], [0, 0]]
+    assert encoder(encoder=EncoderSpec("mean", dim=2))(history(), id_embeddings()).tolist() == [
+        [15.5, 17.5],
+        [0, 0],
+    ]
 
 
 def test_ids_alone_make_a_history() -> None:
@@ -93,7 +96,7 @@ def test_pooling_before_projection_equivalence(name: str) -> None:
     torch.manual_seed(0)
     built = HistoryEncoder(
         embedding_dim=3, use_label=True, use_log_age=True, id_dims={"item": 2}, query_dim=0,
-        encoder=name, dim=4,
+        encoder=EncoderSpec(name, dim=4),
     )  # fmt: skip
     lengths = torch.tensor([3, 0, 1, 4])
     batch = HistoryBatch(
@@ -127,7 +130,7 @@ def test_packed_embeddings_unpack_by_place_and_keep_a_prefix() -> None:
 def test_unknown_label_stays_neutral_while_training() -> None:
     built = HistoryEncoder(
         embedding_dim=None, use_label=True, use_log_age=False, id_dims={}, query_dim=0,
-        encoder="sum", dim=2,
+        encoder=EncoderSpec("sum", dim=2),
     )  # fmt: skip
     optimizer = torch.optim.SGD(built.parameters(), lr=1.0)
     built(history()).sum().backward()
@@ -138,8 +141,10 @@ def test_unknown_label_stays_neutral_while_training() -> None:
 
 
 def test_encoders_without_a_query_build_no_query_layer() -> None:
-    assert encoder(encoder="sum").query_input is None
-    assert isinstance(encoder(encoder="din", query_dim=3).query_input, nn.Linear)
+    assert encoder(encoder=EncoderSpec("sum", dim=2)).query_input is None
+    assert isinstance(
+        encoder(encoder=EncoderSpec("din", dim=2), query_dim=3).query_input, nn.Linear
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,7 @@ def test_missing_id_field_is_named() -> None:
 
 def test_attention_without_query_fields_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"query: encoder 'din' .*found none"):
-        encoder(encoder="din", query_dim=0)
+        encoder(encoder=EncoderSpec("din", dim=2), query_dim=0)
 
 
 def test_history_without_inputs_is_refused() -> None:

@@ -14,6 +14,7 @@ from fuxictr_loopfm.layers import (
     DMIN,
     ENCODERS,
     DINAttention,
+    EncoderSpec,
     MeanPooling,
     SelfAttention,
     SequenceEncoder,
@@ -34,7 +35,10 @@ def left_mask(lengths: tuple[int, ...], max_len: int) -> Tensor:
 
 def build(name: str) -> SequenceEncoder:
     torch.manual_seed(0)
-    encoder = build_encoder(name, DIM, num_heads=HEADS, num_layers=2, max_len=MAX_LEN)
+    options = {"heads": HEADS, "layers": 2}
+    known = {option.name for option in ENCODERS[name].options}
+    given = {option: value for option, value in options.items() if option in known}
+    encoder = build_encoder(EncoderSpec(name, DIM, MAX_LEN, given))
     for parameter in encoder.parameters():  # positions and biases start at or near zero
         nn.init.normal_(parameter, std=0.5)
     return encoder.eval()
@@ -269,7 +273,7 @@ def test_self_attention_block_equals_torchs_encoder_layer() -> None:
 
 def test_readout_weighs_events_by_the_query() -> None:
     torch.manual_seed(0)
-    encoder = SelfAttention(DIM, num_heads=HEADS, num_layers=0, max_len=7).eval()
+    encoder = SelfAttention(DIM, heads=HEADS, layers=0, max_len=7).eval()
     tokens, mask, query = batch()
     readout, width = encoder.readout, DIM // HEADS
     for b in (0, 3):
@@ -301,7 +305,7 @@ def test_order_of_events_matters(name: str) -> None:
 @pytest.mark.parametrize("name", ["dmin", "self_attention"])
 def test_dropout_acts_in_training_only(name: str) -> None:
     torch.manual_seed(0)
-    encoder = build_encoder(name, DIM, num_heads=HEADS, dropout=0.5)
+    encoder = build_encoder(EncoderSpec(name, DIM, options={"heads": HEADS, "dropout": 0.5}))
     inputs = batch()
     assert not torch.equal(pooled(encoder, *inputs), pooled(encoder, *inputs))
     encoder.eval()
@@ -311,16 +315,16 @@ def test_dropout_acts_in_training_only(name: str) -> None:
 @pytest.mark.parametrize("name", ["dmin", "self_attention"])
 def test_heads_must_divide_the_width(name: str) -> None:
     with pytest.raises(ConfigError, match=r"num_heads: .*divisor of .*10, found 4"):
-        build_encoder(name, 10, num_heads=4)
+        build_encoder(EncoderSpec(name, 10, options={"heads": 4}))
 
 
 @pytest.mark.parametrize("name", ["dmin", "self_attention"])
 def test_batch_longer_than_the_position_table_is_refused(name: str) -> None:
-    encoder = build_encoder(name, DIM, num_heads=HEADS, max_len=6)
+    encoder = build_encoder(EncoderSpec(name, DIM, 6, {"heads": HEADS}))
     with pytest.raises(ConfigError, match=r"max_len: .*at most 6 events, found .*7"):
         pooled(encoder, *batch())
 
 
 def test_unknown_encoder_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="din, dmin, mean, self_attention, sum, found 'gru'"):
-        build_encoder("gru", DIM)
+    with pytest.raises(ConfigError, match="mean, sum, din, dmin, self_attention, found 'gru'"):
+        build_encoder(EncoderSpec("gru", DIM))

@@ -31,7 +31,8 @@ from zoo_models import (
 
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.extraction.model_parts import hidden_paths
-from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.shared_history import HistoryField, HistoryProjection
+from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.layers.batch import PaddedHistory
 
 AVERAGE = "layers.MaskedAveragePooling()"
@@ -119,18 +120,17 @@ def test_an_extra_field_flows_into_the_trunk(model: str) -> None:
     assert torch.all(predict(built, inputs) != predict(built, moved))
 
 
-def history_field() -> history_fields.HistoryField:
-    return history_fields.HistoryField(
+def history_field() -> HistoryField:
+    return HistoryField(
         name="loopfm_history", columns=("embedding",), embedding_dim=3, id_columns=(),
-        query_columns=("item",), encoder="din", dim=8, num_heads=2, num_layers=1, dropout=0.0,
-        max_len=4,
+        query_columns=("item",), encoder=EncoderSpec("din", dim=8, max_len=4),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_a_history_of_the_host_is_learned_from(model: str) -> None:
     built, inputs = any_model(model, [history_field()])
-    projections = [m for m in built.modules() if isinstance(m, history_fields.HistoryProjection)]
+    projections = [m for m in built.modules() if isinstance(m, HistoryProjection)]
     # Stacked fields and first-order weights are two embedding layers, each with a field.
     assert len(projections) == (1 if model in SEQUENTIAL else 2)
     for module in projections:
