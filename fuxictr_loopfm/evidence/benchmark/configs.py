@@ -17,6 +17,7 @@ from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import default_hyper_parameters
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.evidence.methods import BASE as BASE_METHOD
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.files.atomic import write_text
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
@@ -31,18 +32,8 @@ TEACHER_SIZE: dict[str, Any] = {"embedding_dim": 16, "hidden_units": [256, 128, 
 HIDDEN_UNITS = ("hidden_units", "dnn_hidden_units")
 DATASET_KEYS = ("dataset_id", "model_id", "gpu", "use_features", "feature_specs", "feature_config")
 # Keys that belong to a data set, a view or a machine.
-_NOT_SHARED = frozenset(
-    PREFIX + name
-    for name in (
-        "view",
-        "prepare",
-        "prepared",
-        "raw_data",
-        "model_zoo",
-        "teacher",
-        "teacher_config",
-    )
-)
+_PLACES = ("prepare", "prepared", "raw_data", "model_zoo", "teacher_config")
+_NOT_SHARED = frozenset(PREFIX + name for name in ("view", "teacher", *_PLACES))
 COMMON: dict[str, Any] = {
     "loss": "binary_crossentropy",
     "metrics": ["gAUC", "AUC", "logloss"],
@@ -55,6 +46,18 @@ COMMON: dict[str, Any] = {
     "seed": 2019,
     "monitor": {"AUC": 1, "gAUC": 1},
     "monitor_mode": "max",
+}
+# The section that FuxiCTR merges into every expid.
+BASE = {
+    "model_root": "./checkpoints/",
+    "num_workers": 0,
+    "verbose": 1,
+    "early_stop_patience": 2,
+    "save_best_only": True,
+    "eval_steps": None,
+    "debug_mode": False,
+    "use_features": None,
+    "feature_specs": None,
 }
 
 
@@ -109,21 +112,21 @@ def dataset_config(spec: DatasetSpec, view: str, where: Location) -> dict[str, A
     """The ``dataset_config.yaml`` entry of one view."""
     columns: list[dict[str, Any]] = []
     for kind, dtype in (("categorical", "str"), ("categorical", "int"), ("numeric", "float")):
-        names = [
-            c.name for c in spec.columns if c.type == kind and c.dtype == dtype and view in c.views
-        ]
+        found = [column for column in spec.columns if (column.type, column.dtype) == (kind, dtype)]
+        names = [column.name for column in found if view in column.views]
+        entry = {"name": names, "active": True, "dtype": dtype, "type": kind}
+        if kind == "numeric":
+            entry["normalizer"] = "StandardScaler"
         if names:
-            entry = {"name": names, "active": True, "dtype": dtype, "type": kind}
-            columns.append(entry | ({"normalizer": "StandardScaler"} if kind == "numeric" else {}))
+            columns.append(entry)
     for sequence in spec.sequences:
+        entry = {
+            "name": sequence.name, "active": True, "dtype": "str", "type": "sequence",
+            "share_embedding": sequence.of, "max_len": sequence.max_len,
+            "padding": "pre", "feature_encoder": "layers.MaskedAveragePooling()",
+        }  # fmt: skip
         if view in sequence.views:
-            columns.append(
-                {
-                    "name": sequence.name, "active": True, "dtype": "str", "type": "sequence",
-                    "share_embedding": sequence.of, "max_len": sequence.max_len,
-                    "padding": "pre", "feature_encoder": "layers.MaskedAveragePooling()",
-                }
-            )  # fmt: skip
+            columns.append(entry)
     if view == "vertical":
         columns.append(
             {"name": "loopfm_history", "active": True, "dtype": "float", "type": "loopfm_sequence"}
@@ -181,19 +184,6 @@ def model_block(
     }
 
 
-BASE = {
-    "model_root": "./checkpoints/",
-    "num_workers": 0,
-    "verbose": 1,
-    "early_stop_patience": 2,
-    "save_best_only": True,
-    "eval_steps": None,
-    "debug_mode": False,
-    "use_features": None,
-    "feature_specs": None,
-}
-
-
 def write_teacher_config(
     folder: Path, spec: DatasetSpec, where: Location, zoos: Sequence[Path], model: str
 ) -> str:
@@ -202,11 +192,10 @@ def write_teacher_config(
     expid = folder_name(model, dataset_id)
     block = model_block(model, TEACHER_SIZE, spec, "teacher", zoos)
     block |= {"dataset_id": dataset_id, "epochs": 2, "shuffle": True}
-    command = f"python run_expid.py --config CONFIG_FOLDER --expid {expid} --gpu -1"
-    _write(folder / "dataset_config.yaml", f"The teacher's view of {spec.dataset_id}.", "",
-           {dataset_id: dataset_config(spec, "teacher", where)})  # fmt: skip
-    _write(folder / "model_config.yaml", f"Foundation model of {spec.dataset_id}.", command,
-           {"Base": BASE, expid: block})  # fmt: skip
+    data = {dataset_id: dataset_config(spec, "teacher", where)}
+    _write(folder / "dataset_config.yaml", [f"The teacher's view of {spec.dataset_id}."], data)
+    remarks = [f"Foundation model of {spec.dataset_id}.", _how_to_run(expid)]
+    _write(folder / "model_config.yaml", remarks, {"Base": BASE, expid: block}, expid)
     return expid
 
 
@@ -218,15 +207,19 @@ def write_vertical_config(
     name: ModelName,
     teacher: tuple[str, str],
 ) -> None:
-    """Write a vertical model's configuration folder with one expid per method and size.
+    """Write a vertical model's configuration folder with one expid per size and method.
 
     Args:
+        folder: where to write; made if missing.
+        spec: the data set.
+        where: places of its files.
+        zoos: folders to look for the model's own defaults.
+        name: the model.
         teacher: the teacher's configuration folder, as the file should name it, and its expid.
     """
-    sections: dict[str, Any] = {"Base": BASE}
+    sections: dict[str, dict[str, Any]] = {"Base": BASE}
     for size_name, size in SIZES.items():
-        sized = ModelName(name.model, size_name)
-        prefix = sized.prefix(spec.dataset_id)
+        prefix = ModelName(name.model, size_name).prefix(spec.dataset_id)
         shared = model_block(name.model, size, spec, "vertical", zoos)
         shared |= {
             "dataset_id": spec.dataset_id,
@@ -238,14 +231,14 @@ def write_vertical_config(
         }
         for method, changes in METHODS.items():
             sections[f"{prefix}_{method_slug(method)}"] = {**shared, **changes}
-    command = (
-        f"python run_expid.py --config CONFIG_FOLDER "
-        f"--expid {name.prefix(spec.dataset_id)}_kd_loopfm --gpu -1"
-    )
-    _write(folder / "dataset_config.yaml", f"The vertical view of {spec.dataset_id}.", "",
-           {spec.dataset_id: dataset_config(spec, "vertical", where)})  # fmt: skip
-    _write(folder / "model_config.yaml", f"{name.model} on {spec.dataset_id}, an expid per method.",
-           command, sections)  # fmt: skip
+    data = {spec.dataset_id: dataset_config(spec, "vertical", where)}
+    _write(folder / "dataset_config.yaml", [f"The vertical view of {spec.dataset_id}."], data)
+    remarks = [
+        f"{name.model} on {spec.dataset_id}, an expid per method.",
+        _how_to_run(f"{name.prefix(spec.dataset_id)}_kd_loopfm"),
+    ]
+    first = f"{ModelName(name.model).prefix(spec.dataset_id)}_{BASE_METHOD}"
+    _write(folder / "model_config.yaml", remarks, sections, first)
 
 
 def _shared_keys() -> dict[str, Any]:
@@ -253,33 +246,43 @@ def _shared_keys() -> dict[str, Any]:
     return {name: value for name, value in default_values().items() if name not in _NOT_SHARED}
 
 
-def _write(path: Path, purpose: str, command: str, sections: Mapping[str, Any]) -> None:
-    """One section per block; an expid that repeats the first of its size is written as a merge."""
-    lines = [f"# {purpose}"] + ([f"# Run: {command}"] if command else [])
-    anchors: dict[str, Mapping[str, Any]] = {}
+def _how_to_run(expid: str) -> str:
+    return f"Run: python run_expid.py --config CONFIG_FOLDER --expid {expid} --gpu -1"
+
+
+def _write(
+    path: Path,
+    remarks: Sequence[str],
+    sections: Mapping[str, Mapping[str, Any]],
+    first: str | None = None,
+) -> None:
+    """Write a YAML file with remarks at its head and its sections apart.
+
+    Args:
+        path: the file.
+        remarks: lines of the comment.
+        sections: content by name.
+        first: a section that has the keys of all that come after it. They are written as a merge of
+            it (``<<: *first``) and the keys in which they differ.
+    """
+    lines = [f"# {remark}" for remark in remarks]
+    shared: Mapping[str, Any] | None = None
     for name, section in sections.items():
-        lines.append("")
-        lines.append(_section_text(name, section, anchors))
+        if shared is not None:
+            changes = {key: value for key, value in section.items() if value != shared[key]}
+            # PyYAML writes no merges: a quoted stand-in is written, and replaced.
+            text = _dump({name: {"<<": f"@{first}", **changes}})
+            text = text.replace(f"'<<': '@{first}'", f"<<: *{first}", 1)
+        elif name == first:
+            shared = section
+            text = _dump({name: section}).replace(f"{name}:", f"{name}: &{name}", 1)
+        else:
+            text = _dump({name: section})
+        lines += ["", text]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _section_text(
-    name: str, section: Mapping[str, Any], anchors: dict[str, Mapping[str, Any]]
-) -> str:
-    for anchor, shared in anchors.items():
-        if all(key in section for key in shared) and name.startswith(anchor.rpartition("_")[0]):
-            changes = {k: v for k, v in section.items() if shared.get(k, v) != v or k not in shared}
-            if len(changes) <= 4:
-                inside = {"<<": f"@{anchor}", **changes}
-                return _dump({name: inside}).replace(f"'<<': '@{anchor}'", f"<<: *{anchor}")
-    text = _dump({name: dict(section)})
-    if name not in ("Base",) and "model" in section:
-        anchors[name] = section
-        text = text.replace(f"{name}:", f"{name}: &{name}", 1)
-    return text
-
-
-def _dump(value: Any) -> str:
+def _dump(section: Mapping[str, Any]) -> str:
     return yaml.safe_dump(
-        value, sort_keys=False, default_flow_style=None, width=98, indent=4
+        section, sort_keys=False, default_flow_style=None, width=98, indent=4
     ).rstrip()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.config.folders import read_yaml
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.records.record import RunRecord
 
 DATASET, MODEL = "dataset_config.yaml", "model_config.yaml"
-_TEACHER_FOLDER = re.compile(r"(loopfm_teacher_config: )[^\s,}]*/([^\s,}/]+)")
+_TEACHER = "loopfm_teacher_config"
 
 
 def missing_configuration(
@@ -61,4 +61,9 @@ def _text(folder: Path, dataset_id: str, name: str, file: str, results: Sequence
             "its runs"
         )
     text = found.read_text(encoding="utf-8")
-    return _TEACHER_FOLDER.sub(rf"\g<1>../../benchmark_configs/{dataset_id}/\g<2>", text)
+    named = [section.get(_TEACHER) for section in read_yaml(found).values() if section]
+    for path in sorted(filter(None, named)):
+        # In the text, not in the mapping: merges and remarks stay as they were written.
+        place = f"../../benchmark_configs/{dataset_id}/{Path(path).name}"
+        text = text.replace(f"{_TEACHER}: {path}", f"{_TEACHER}: {place}")
+    return text
