@@ -60,7 +60,7 @@ class StructuringPass:
     Args:
         keys: the experiment's.
         prepared: the event log.
-        key: column that groups events.
+        entity: column whose values say whose an event is, such as the user.
         extraction: folder of the complete extraction log; None for a store without embeddings.
         root: folder of the data set's artifacts.
     """
@@ -69,17 +69,17 @@ class StructuringPass:
         self,
         keys: LoopFMKeys,
         prepared: PreparedDataset,
-        key: str,
+        entity: str,
         extraction: Path | None,
         root: Path,
     ) -> None:
-        self._keys, self._prepared, self._key = keys, prepared, key
+        self._keys, self._prepared, self._entity = keys, prepared, entity
         self._extraction = extraction
         identity = {
             "prepared": prepared.fingerprint,
             "extraction": None if extraction is None else extraction.name,
             "codec": "none" if extraction is None else keys.codec,
-            "key": key,
+            "key": entity,
             "event_filter": keys.event_filter,
             "backfill": keys.backfill,
             "num_shards": keys.num_shards,
@@ -122,7 +122,7 @@ class StructuringPass:
             {
                 "dataset_fingerprint": self._prepared.fingerprint,
                 "compressor_fingerprint": compressor,
-                "key": self._key,
+                "key": self._entity,
                 "codec": "none" if self._extraction is None else keys.codec,
                 "event_filter": keys.event_filter,
                 "backfill": keys.backfill,
@@ -169,7 +169,7 @@ class StructuringPass:
     def _write(
         self, shards: Sequence[int], engine: str, workers: int, memory_limit: int | None
     ) -> None:
-        logging.info("Structure the event store %s by %s", self.folder.name, self._key)
+        logging.info("Structure the event store %s by %s", self.folder.name, self._entity)
         source, plan = self._source_and_plan()
         parts = parts_folder(self.folder)
         if engine == "processes" and workers == 1:
@@ -196,7 +196,7 @@ class StructuringPass:
         source = LoggedEvents(
             self._prepared.folder,
             spec.label,
-            self._key,
+            self._entity,
             tuple(sorted({*spec.periods.log, *(spec.periods.teacher_train * keys.backfill)})),
             keys.event_filter,
             self._extraction,
@@ -214,7 +214,7 @@ class StructuringPass:
             "dim": codec.dim,
             "codec": codec.to_dict(),
             "time_unit": spec.time_unit,
-            "key": self._key,
+            "key": self._entity,
             "taps": [] if self._extraction is None else list(split_names(keys.taps)),
             "event_filter": keys.event_filter,
             "backfill": keys.backfill,

@@ -108,8 +108,8 @@ class Workspace:
         return self.extraction_pass.build()
 
     @property
-    def teacher_fingerprint(self) -> str:
-        """Identifies the teacher and compressor that logged."""
+    def logged_by(self) -> str:
+        """Fingerprint of the compressor and so of its teacher; the teacher's own without one."""
         manifest = self.extraction.manifest
         return manifest.compressor_fingerprint or manifest.teacher_fingerprint
 
@@ -135,8 +135,12 @@ class Workspace:
             return np.tanh(self.teacher_logit / 2.0)[:, None]
         return self.teacher_embedding
 
-    def structuring(self, key: str) -> StructuringPass:
-        """What builds the store of a key; with codes only if the history reads embeddings."""
+    def structuring(self, entity: str) -> StructuringPass:
+        """What builds the store of an entity; with codes only if the history reads embeddings.
+
+        Args:
+            entity: column whose values say whose an event is, such as the user. Here and below.
+        """
         extraction = None
         if "embedding" in self.keys.columns:
             logged = self.extraction_pass
@@ -144,33 +148,35 @@ class Workspace:
                 logged.build()
             logged.require_own()
             extraction = logged.folder
-        return StructuringPass(self.keys, self.prepared, key, extraction, self.artifact_root)
+        return StructuringPass(self.keys, self.prepared, entity, extraction, self.artifact_root)
 
-    def store(self, key: str) -> EventStore:
-        """Events sorted by ``key`` and time; built if it is missing."""
-        return EventStore.open(self.structuring(key).build())
+    def store(self, entity: str) -> EventStore:
+        """Events sorted by entity and time; built if it is missing."""
+        return EventStore.open(self.structuring(entity).build())
 
-    def store_manifest(self, key: str) -> StoreManifest:
+    def store_manifest(self, entity: str) -> StoreManifest:
         """What is in that store; built if it is missing."""
-        return read_manifest(self.structuring(key).build())
+        return read_manifest(self.structuring(entity).build())
 
-    def pointers(self, store: EventStore, key: str, split: str) -> Pointers:
+    def pointers(self, store: EventStore, entity: str, split: str) -> Pointers:
         """(end, length) of each sample of a split under the causal rule."""
-        return self.pointers_into(store.folder, key, *self.view.rows(split), split)
+        return self.pointers_into(store.folder, entity, *self.view.rows(split), split)
 
-    def point(self, folder: Path, key: str) -> None:
+    def point(self, folder: Path, entity: str) -> None:
         """Make the pointers of training and test samples, without the encoded view."""
         periods = self.prepared.spec.periods
         for split, numbers in (("train", periods.vertical_train), ("test", periods.test)):
             rows = self.prepared.rows_of(numbers)
-            self.pointers_into(folder, key, rows.start, rows.stop, split)
+            self.pointers_into(folder, entity, rows.start, rows.stop, split)
 
-    def pointers_into(self, folder: Path, key: str, start: int, stop: int, split: str) -> Pointers:
+    def pointers_into(
+        self, folder: Path, entity: str, start: int, stop: int, split: str
+    ) -> Pointers:
         """Pointers of the log's rows ``[start, stop)`` into the store in a folder.
 
         Args:
             folder: of the store.
-            key: its key column.
+            entity: column whose values say whose an event is.
             start, stop: the samples.
             split: their name.
         """
@@ -186,29 +192,31 @@ class Workspace:
         with locked(path):
             # Pointers of earlier releases do not say whose they are; they are made again.
             if not (path.is_file() and record_path(path).is_file()):
-                self._point(folder, key, start, stop, spec).save(path, identity)
+                self._point(folder, entity, start, stop, spec).save(path, identity)
         return Pointers.load(
             path, store=manifest, spec=spec, num_samples=stop - start, samples=identity
         )
 
-    def _point(self, folder: Path, key: str, start: int, stop: int, spec: SequenceSpec) -> Pointers:
+    def _point(
+        self, folder: Path, entity: str, start: int, stop: int, spec: SequenceSpec
+    ) -> Pointers:
         shuffled = self.keys.control == "shuffled_users"
         pointers = None if shuffled else pointers_of_events(folder, start, stop, spec)
         if pointers is not None:
             return pointers
-        keys = self.prepared.array(key)[start:stop]
+        entities = self.prepared.array(entity)[start:stop]
         times = self.prepared.timestamp[start:stop]
         store = EventStore.open(folder)
-        return build_pointers(store, exchanged(keys) if shuffled else keys, times, spec)
+        return build_pointers(store, exchanged(entities) if shuffled else entities, times, spec)
 
 
-def exchanged(keys: np.ndarray) -> np.ndarray:
-    """(S,) keys with the distinct keys permuted: samples read another key's history.
+def exchanged(entities: np.ndarray) -> np.ndarray:
+    """(S,) entity ids with the distinct ones permuted: samples read another entity's history.
 
-    A permutation leaves one key where it was on average.
+    A permutation leaves one entity where it was on average.
 
     The histories stay real and strictly earlier; only whose they are is wrong.
     """
-    distinct, codes = np.unique(keys, return_inverse=True)
+    distinct, codes = np.unique(entities, return_inverse=True)
     order = np.random.default_rng(0).permutation(len(distinct))
     return distinct[order][codes]

@@ -42,7 +42,8 @@ def export_histories(workspace: Workspace, out: Path, splits: Sequence[str]) -> 
     written = [path for split in splits for path in _export_split(workspace, out, split)]
     feature_map = json.loads(workspace.view.feature_map_path.read_text(encoding="utf-8"))
     widths = {
-        name: _width(workspace, name, key) for name, key in history_features(workspace).items()
+        name: _width(workspace, name, entity)
+        for name, entity in history_features(workspace).items()
     }
     for entry in feature_map["features"]:
         for name in entry:
@@ -52,18 +53,18 @@ def export_histories(workspace: Workspace, out: Path, splits: Sequence[str]) -> 
     return [*written, out / "feature_map.json"]
 
 
-def _width(workspace: Workspace, name: str, key: str) -> int:
-    field = history_field(workspace, name, workspace.store_manifest(key).dim)
+def _width(workspace: Workspace, name: str, entity: str) -> int:
+    field = history_field(workspace, name, workspace.store_manifest(entity).dim)
     return workspace.keys.max_len * field.embedding_dim
 
 
 def _export_split(workspace: Workspace, out: Path, split: str) -> list[Path]:
     start, stop = workspace.view.rows(split)
     columns = _columns(workspace, start, stop)
-    for name, key in history_features(workspace).items():
-        store = workspace.store(key)
+    for name, entity in history_features(workspace).items():
+        store = workspace.store(entity)
         field = history_field(workspace, name, store.manifest.dim)
-        source = history_source(workspace, field, store, key, split, delivery="padded")
+        source = history_source(workspace, field, store, entity, split, delivery="padded")
         length = source.pointers.length.astype(np.int32)
         columns[name] = _materialised(
             source, start, stop, workspace.keys.max_len, field.embedding_dim

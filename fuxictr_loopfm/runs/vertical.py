@@ -201,7 +201,7 @@ def run_vertical(
         run.train_seconds,
         started,
         data=workspace.prepared.fingerprint,
-        teacher=workspace.teacher_fingerprint if experiment.keys.needs_teacher else "",
+        teacher=workspace.logged_by if experiment.keys.needs_teacher else "",
         store=_store_fingerprint(workspace),
         bytes_per_event=bytes_per_event(workspace),
     )
@@ -232,8 +232,8 @@ def _repeat_notes(run: Run) -> dict[str, Any]:
 
 
 def _store_fingerprint(workspace: Workspace) -> str:
-    keys = history_features(workspace).values()
-    return "+".join(workspace.store_manifest(key).fingerprint for key in keys)
+    entities = history_features(workspace).values()
+    return "+".join(workspace.store_manifest(each).fingerprint for each in entities)
 
 
 def _split_text(workspace: Workspace) -> str:
