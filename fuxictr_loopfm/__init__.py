@@ -8,6 +8,10 @@ To prepare a log: ``write_prepared`` writes a frame of impressions as a prepared
 ``DatasetSpec`` describes with its ``Column``, ``SequenceColumn`` and ``Periods``.
 ``PreparedDataset.load`` reads it.
 
+To add: ``register_encoder``, ``register_codec``, ``register_compressor`` and ``register_transfer``
+make a class of yours known by its ``kind``: a ``SequenceEncoder``, ``Codec``, ``Compressor`` or
+``LossTerm``, with settings that are each an ``Option``.
+
 To catch: ``LoopFMError`` is the base of the errors that a user can mend.
 
 Names are imported when they are first used, so ``import fuxictr_loopfm`` itself loads nothing.
@@ -29,6 +33,15 @@ _HOMES = {
     "Column": "prepared.parts",
     "SequenceColumn": "prepared.parts",
     "Periods": "prepared.parts",
+    "Option": "registry",
+    "SequenceEncoder": "layers.base",
+    "register_encoder": "layers.registry",
+    "Codec": "compression.codec",
+    "register_codec": "compression.quantizer",
+    "Compressor": "compression.compressor",
+    "register_compressor": "compression.compressors",
+    "LossTerm": "distillation.term",
+    "register_transfer": "distillation.registry",
     "LoopFMError": "errors",
     "ConfigError": "errors",
     "DataError": "errors",

@@ -16,6 +16,7 @@ from typing import Any
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import identity_config
+from fuxictr_loopfm.config.zoo import import_project
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint, scratch_dir
 from fuxictr_loopfm.host import distributed
@@ -137,6 +138,7 @@ def _experiment(
                 f"{where}: model {config.get('model')}: expected --zoo, the model_zoo folder that "
                 "the model came from, found none"
             )
+        import_project(places.zoo.resolve())  # It may register what the configuration names.
         params["loopfm_model_zoo"] = str(places.zoo.resolve())
     return Experiment.from_params(
         params,

@@ -84,6 +84,7 @@ def test_a_project_of_its_own_runs_with_the_wheel_alone(installed: Path, project
     record = record_of(project, "my_model_kd_loopfm")
     assert (record["model"], record["method"]) == ("MyModel", "KD+LoopFM")
     assert record["metrics"]["AUC"] > 0.6
+    assert record["encoder"] == "newest", "an encoder that the project's src registers"
     assert record["repeat"]["zoo"] == record["repeat"]["teacher"]["zoo"] == "given"
     assert (project / "config.csv").read_text().count("[exp_id] my_model_kd_loopfm") == 1
 

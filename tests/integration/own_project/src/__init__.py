@@ -1,3 +1,4 @@
+from .encoder import Newest
 from .models import MyModel, MyTeacher
 
-__all__ = ["MyModel", "MyTeacher"]
+__all__ = ["MyModel", "MyTeacher", "Newest"]
