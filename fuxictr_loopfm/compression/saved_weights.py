@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fuxictr_loopfm.errors import ProvenanceError
 from fuxictr_loopfm.files.atomic import atomic_path
+from fuxictr_loopfm.files.description import Format
 
 
 def write_weights(
@@ -53,10 +54,6 @@ def read_weights(path: Path | str, schema: str, version: int) -> dict[str, Any]:
             f"{path}: expected a saved compressor, found a damaged or foreign file ({error}); "
             "train the compressor again"
         ) from error
-    found = (content.get("schema"), content.get("version")) if isinstance(content, dict) else None
-    if not isinstance(content, dict) or found != (schema, version):
-        raise ProvenanceError(
-            f"{path}: expected schema {schema} version {version}, found {found}; "
-            f"delete {path.parent} to train the compressor again"
-        )
-    return content
+    rebuild = "Delete the teacher's folder to train the compressor again."
+    Format(schema, version, ProvenanceError, rebuild).check(content, str(path))
+    return dict(content)

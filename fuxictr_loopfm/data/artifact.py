@@ -19,6 +19,7 @@ from fuxictr_loopfm.data.columns import HISTORY_TYPE
 from fuxictr_loopfm.data.encoded_entries import entry_problems
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import atomic_dir, write_json
+from fuxictr_loopfm.files.description import Format
 from fuxictr_loopfm.files.seals import file_problem, file_record, read_json, with_seal
 
 SCHEMA = "loopfm.encoded"
@@ -47,6 +48,7 @@ _ENTRIES = (
     "histories",
     "order",
 )
+FORMAT = Format(SCHEMA, VERSION, DataError, REBUILD, unsealed_entries=_ENTRIES)
 _logger = logging.getLogger(__name__)
 
 Manifest = dict[str, Any]
@@ -75,13 +77,7 @@ def read_description(folder: Path) -> Manifest:
         DataError: there is none, it was altered, or it has another schema or version.
     """
     path = folder / MANIFEST_FILE
-    try:
-        manifest = read_json(path, _ENTRIES)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected a manifest of encoded data: {error}") from error
-    found = (manifest.get("schema"), manifest.get("version"))
-    if found != (SCHEMA, VERSION):
-        raise DataError(f"{path}: expected {SCHEMA} version {VERSION}, found {found}. {REBUILD}")
+    manifest = FORMAT.read_json(path)
     # Only a view of a prepared data set has parts, and then it has everything.
     required = _ENTRIES if "parts" in manifest else ("view", "fingerprint", "files")
     problems = [f"{name}: missing" for name in required if name not in manifest]
@@ -148,7 +144,7 @@ def publishing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
     staging.rmdir()
     write_json(
         folder / MANIFEST_FILE,
-        with_seal({**manifest, "schema": SCHEMA, "version": VERSION, "files": files}),
+        with_seal({**manifest, **FORMAT.header, "files": files}),
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fuxictr_loopfm.errors import ProvenanceError, StoreError
+from fuxictr_loopfm.errors import ProvenanceError
 from fuxictr_loopfm.files.atomic import write_json
-from fuxictr_loopfm.files.seals import file_problem, file_record, read_json, with_seal
-from fuxictr_loopfm.store.schema import check_version
+from fuxictr_loopfm.files.description import Format
+from fuxictr_loopfm.files.seals import file_problem, file_record, with_seal
 
 SCHEMA = "loopfm.teacher"
 VERSION = (1, 0)
@@ -19,6 +19,14 @@ COMPRESSOR_FILE = "compressor.pt"
 
 # Releases before seals wrote these, no schema and no checksums.
 _ENTRIES = ("expid", "teacher", "compressor", "identity", "train_periods")
+FORMAT = Format(
+    SCHEMA,
+    VERSION,
+    ProvenanceError,
+    "Delete the folder to train the teacher again.",
+    unsealed_entries=_ENTRIES,
+    always_named=False,
+)
 
 
 def write_teacher_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
@@ -31,7 +39,7 @@ def write_teacher_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
     """
     paths = [folder / WEIGHTS_FILE, folder / COMPRESSOR_FILE]
     files = {path.name: file_record(path) for path in paths if path.is_file()}
-    plain = {"schema": SCHEMA, "version": list(VERSION), "files": files, **entries}
+    plain = {**FORMAT.header, "files": files, **entries}
     write_json(folder / MANIFEST_FILE, with_seal(plain))
 
 
@@ -42,18 +50,10 @@ def read_teacher_manifest(folder: Path) -> dict[str, Any]:
         ProvenanceError: missing, altered, or of an unknown major version.
     """
     path = folder / MANIFEST_FILE
-    remedy = f"Delete {folder} to train it again."
-    try:
-        plain = read_json(path, _ENTRIES)
-        if "schema" in plain:
-            check_version(plain, SCHEMA, VERSION, str(path), remedy)
-    except (OSError, ValueError) as error:
-        raise ProvenanceError(f"{path}: no description of a teacher ({error}). {remedy}") from error
-    except StoreError as error:
-        raise ProvenanceError(str(error)) from error
+    plain = FORMAT.read_json(path)
     missing = [name for name in ("teacher", "compressor") if name not in plain]
     if missing:
-        raise ProvenanceError(f"{path}: {missing}: missing. {remedy}")
+        raise ProvenanceError(f"{path}: {missing}: missing. {FORMAT.rebuild}")
     return plain
 
 
@@ -62,4 +62,4 @@ def teacher_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     found = (
         file_problem(folder / name, record) for name, record in manifest.get("files", {}).items()
     )
-    return [f"{problem}. Delete {folder} to train it again." for problem in found if problem]
+    return [f"{problem}. {FORMAT.rebuild}" for problem in found if problem]

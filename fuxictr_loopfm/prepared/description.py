@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import yaml
 
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.plain_text import load_yaml
-from fuxictr_loopfm.files.seals import SEAL, file_record, seal_problem, with_seal, without_seal
+from fuxictr_loopfm.files.seals import file_record, with_seal
 from fuxictr_loopfm.prepared.columns_io import SPEC_FILE
-from fuxictr_loopfm.prepared.spec import DatasetSpec
+from fuxictr_loopfm.prepared.spec import FORMAT, DatasetSpec
 
 _BLOCKS = "blocks"
 
@@ -37,15 +36,9 @@ def read_spec(folder: Path) -> tuple[DatasetSpec, dict[str, str]]:
     """
     path = folder / SPEC_FILE
     try:
-        plain = load_yaml(path)
-        if isinstance(plain, Mapping) and SEAL in plain:
-            problem = seal_problem(plain, ())
-            if problem:
-                raise DataError(f"{path}: {problem}; prepare the data set again")
-            plain = without_seal(plain)
-            blocks = plain.pop(_BLOCKS, {})
-        else:
-            blocks = {}
+        plain = FORMAT.unsealed(load_yaml(path))
+        # Releases before seals wrote no blocks, and the spec refuses entries it does not know.
+        blocks = plain.pop(_BLOCKS, {})
         return DatasetSpec.from_dict(plain), blocks
     except OSError as error:
         raise DataError(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
+from fuxictr_loopfm.files.description import Format
 from fuxictr_loopfm.prepared.parts import (
     Column,
     Periods,
@@ -25,6 +26,12 @@ from fuxictr_loopfm.spec import UNITS_PER_SECOND
 
 SCHEMA = "loopfm.dataset"
 VERSION = 1
+FORMAT = Format(
+    SCHEMA,
+    VERSION,
+    ConfigError,
+    "Give a folder that `loopfm prepare` or a script of data_prep/ wrote.",
+)
 _DATASET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*_s[0-9]+")
 
 
@@ -70,7 +77,7 @@ class DatasetSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dictionaries, as written to ``dataset.yaml``."""
         plain = {key: _plain(item) for key, item in asdict(self).items()}
-        return {"schema": SCHEMA, "version": VERSION, **plain}
+        return {**FORMAT.header, **plain}
 
     @classmethod
     def from_dict(cls, value: Any) -> DatasetSpec:
@@ -79,16 +86,7 @@ class DatasetSpec:
         Raises:
             ConfigError: another schema or version, unknown or missing keys, or broken rules.
         """
-        if not isinstance(value, Mapping) or value.get("schema") != SCHEMA:
-            raise ConfigError(
-                f"schema: expected {SCHEMA!r}, this is no prepared data set; give a "
-                "folder that a script of data_prep/ wrote"
-            )
-        if value.get("version") != VERSION:
-            raise ConfigError(
-                f"version: expected {VERSION}, found {value.get('version')!r}; "
-                "prepare the data set again with the matching release"
-            )
+        FORMAT.check(value)
         body = {key: item for key, item in value.items() if key not in ("schema", "version")}
         problems: list[str] = []
         for key, part in (("columns", Column), ("sequences", SequenceColumn)):

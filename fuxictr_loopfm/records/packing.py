@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.files.description import Format
 
 SCHEMA = "loopfm.runs"
 VERSION = 1
+FORMAT = Format(SCHEMA, VERSION, DataError, "Give other records, or run again.")
 
 
 def packed(records: Sequence[Mapping[str, Any]]) -> str:
@@ -32,7 +34,7 @@ def packed(records: Sequence[Mapping[str, Any]]) -> str:
             shared[name] = _most_common(values)
         elif not any(isinstance(value, dict) for value in values):
             shared |= _most_common([{name: value} for value in values])
-    lines: list[Any] = [{"schema": SCHEMA, "version": VERSION, "shared": shared}]
+    lines: list[Any] = [{**FORMAT.header, "shared": shared}]
     lines += [_own(record, shared) for record in records]
     return "".join(f"{_text(line)}\n" for line in lines)
 
@@ -43,23 +45,18 @@ def is_header(value: Any, place: str) -> bool:
     Args:
         value: the line.
         place: names it in messages.
+
     Raises:
         DataError: it is one of another version.
     """
     if not isinstance(value, Mapping) or value.get("schema") != SCHEMA:
         return False
-    if value.get("version") != VERSION:
-        raise DataError(
-            f"{place}: version: expected {VERSION}, found {value.get('version')!r}; use the "
-            "release that wrote the records, or run again"
-        )
+    FORMAT.check(value, place)
     return isinstance(value.get("shared"), Mapping)
 
 
-def merged(shared: Mapping[str, Any], own: Any) -> Any:
-    """The record of which a line of a packed file holds ``own``; no mapping stays what it is."""
-    if not isinstance(own, Mapping):
-        return own
+def merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of which a line of a packed file holds ``own``."""
     record = {**shared, **own}
     for name, value in shared.items():
         if isinstance(value, Mapping) and isinstance(record[name], Mapping):

@@ -15,8 +15,9 @@ from typing import Any
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.files import atomic
+from fuxictr_loopfm.files.description import Format
 from fuxictr_loopfm.files.plain_text import parse_json
-from fuxictr_loopfm.files.seals import SEAL, seal_problem, with_seal, without_seal
+from fuxictr_loopfm.files.seals import with_seal
 from fuxictr_loopfm.records.environment import collect_environment, utc_now
 from fuxictr_loopfm.records.packing import is_header, merged
 
@@ -31,6 +32,7 @@ __all__ = [
 
 SCHEMA = "loopfm.run"
 VERSION = 1
+FORMAT = Format(SCHEMA, VERSION, DataError, "Give another record, or delete it and run again.")
 METRICS = ("AUC", "gAUC", "logloss", "NE")
 FINGERPRINTS = ("data", "code", "teacher", "store", "config")
 _OPTIONAL_METRICS = {"gAUC"}
@@ -123,14 +125,7 @@ class RunRecord:
         Raises:
             DataError: another schema or version, or a key that is missing, unknown or invalid.
         """
-        if not isinstance(value, Mapping) or value.get("schema") != SCHEMA:
-            found = value.get("schema") if isinstance(value, Mapping) else type(value).__name__
-            raise DataError(f"schema: expected {SCHEMA!r}, found {found!r}: not a run record")
-        if value.get("version") != VERSION:
-            raise DataError(
-                f"version: expected {VERSION}, found {value.get('version')!r}; use the release "
-                "that wrote the record, or run again"
-            )
+        FORMAT.check(value)
         arguments = {key: item for key, item in value.items() if key not in ("schema", "version")}
         known = {item.name for item in fields(cls) if item.init}
         problems = [f"{key}: missing" for key in sorted(known - LATER_FIELDS - set(arguments))]
@@ -290,17 +285,12 @@ def _read_file(path: Path) -> list[RunRecord]:
 
 def _parse(text: str, place: str, shared: Mapping[str, Any]) -> RunRecord:
     own = _json(text, place)
-    if isinstance(own, Mapping) and SEAL in own:
-        problem = seal_problem(own, ())
-        if problem:
-            raise DataError(f"{place}: {problem}; delete the file and run again")
-        own = without_seal(own)
+    own = merged(shared, FORMAT.unsealed(own, place))
+    FORMAT.check(own, place)
     try:
-        return RunRecord.from_dict(merged(shared, own))
+        return RunRecord.from_dict(own)
     except DataError as error:
-        raise DataError(
-            f"{place}: {error}. Give another record, or delete it and run again."
-        ) from error
+        raise DataError(f"{place}: {error}. {FORMAT.rebuild}") from error
 
 
 def _json(text: str, place: str) -> Any:

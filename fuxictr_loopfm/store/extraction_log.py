@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import ConfigError, DataError, StoreError
 from fuxictr_loopfm.files.atomic import atomic_path, read_whole, write_json
-from fuxictr_loopfm.files.seals import read_json, with_seal
+from fuxictr_loopfm.files.description import Format
+from fuxictr_loopfm.files.seals import with_seal
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.part_record import PartRecord, finished_file
-from fuxictr_loopfm.store.schema import MANIFEST_FILE, REBUILD, check_version
+from fuxictr_loopfm.store.schema import MANIFEST_FILE, REBUILD
 
 EXTRACTION_SCHEMA = "loopfm.extraction"
 EXTRACTION_VERSION = (1, 1)
@@ -122,7 +123,7 @@ class ExtractionLog:
     def write_manifest(folder: Path | str, manifest: ExtractionManifest) -> None:
         """Declare the extraction complete; readers refuse a folder without this file."""
         plain = asdict(manifest)
-        plain.update(schema=EXTRACTION_SCHEMA, version=list(EXTRACTION_VERSION))
+        plain.update(FORMAT.header)
         path = Path(folder) / MANIFEST_FILE
         with h5.writing(path):
             write_json(path, with_seal(plain))
@@ -140,15 +141,14 @@ class ExtractionLog:
                 f"{path}: the file is missing, so the extraction is not complete. Run the "
                 f"experiment again; it continues after the last whole part."
             )
+        plain = FORMAT.read_json(path)
         try:
-            plain = read_json(path, (*_REQUIRED, "schema", "version"))
-            check_version(plain, EXTRACTION_SCHEMA, EXTRACTION_VERSION, str(path))
             values = {name: plain[name] for name in _REQUIRED}
             values["dataset_fingerprint"] = plain.get("dataset_fingerprint")
             values["parts"] = tuple(PartRecord.from_dict(part) for part in plain["parts"])
             if plain.get("calibration") is not None:
                 values["calibration"] = PartRecord.from_dict(plain["calibration"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path}: no valid manifest ({error}). {REBUILD}") from error
         for part in values["parts"]:
             if not _PART_NAME.fullmatch(part.name):
@@ -229,6 +229,13 @@ _REQUIRED = tuple(
     entry.name
     for entry in fields(ExtractionManifest)
     if entry.name not in ("dataset_fingerprint", "calibration")
+)
+FORMAT = Format(
+    EXTRACTION_SCHEMA,
+    EXTRACTION_VERSION,
+    StoreError,
+    REBUILD,
+    unsealed_entries=(*_REQUIRED, "schema", "version"),
 )
 
 

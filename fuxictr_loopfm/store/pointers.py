@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.files.atomic import atomic_path
+from fuxictr_loopfm.files.description import Format
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.part_record import PartRecord, record_path
-from fuxictr_loopfm.store.schema import StoreManifest, check_version
+from fuxictr_loopfm.store.schema import StoreManifest
 
 POINTER_SCHEMA = "loopfm.pointers"
 POINTER_VERSION = (1, 0)
@@ -24,6 +25,7 @@ REBUILD_POINTERS = (
     "Delete it and the file of the same name beside it and run the experiment again; pointers are "
     "rebuilt in seconds."
 )
+FORMAT = Format(POINTER_SCHEMA, POINTER_VERSION, StoreError, REBUILD_POINTERS)
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,7 @@ def _checksum(end: NDArray[Any], length: NDArray[Any]) -> str:
 def _check_schema(path: Path, found: dict[str, str]) -> None:
     numbers = found["version"].split(".")
     version = [int(number) for number in numbers] if all(n.isdigit() for n in numbers) else None
-    plain = {"schema": found["schema"], "version": version}
-    check_version(plain, POINTER_SCHEMA, POINTER_VERSION, str(path), REBUILD_POINTERS)
+    FORMAT.check({"schema": found["schema"], "version": version}, str(path))
 
 
 def _sample_count(path: Path, text: str) -> int:

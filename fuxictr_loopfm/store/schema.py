@@ -12,11 +12,13 @@ from typing import Any
 
 from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.files.description import Format
 
 SCHEMA = "loopfm.store"
 VERSION = (1, 0)
 MANIFEST_FILE = "manifest.json"
 REBUILD = "Delete the folder and run the experiment again; it is rebuilt."
+FORMAT = Format(SCHEMA, VERSION, StoreError, REBUILD)
 
 CODE_DTYPES = ("uint8", "int8", "float16", "float32")
 KEY_DTYPES = ("int64", "bytes")
@@ -139,7 +141,7 @@ class StoreManifest:
             StoreError: unknown schema or major version, missing, unknown or invalid entries,
                 or a fingerprint that does not fit the entries. All problems are named.
         """
-        check_version(plain, SCHEMA, VERSION, source)
+        FORMAT.check(plain, source)
         known = {entry.name for entry in fields(cls)}
         problems = [f"{name}: missing" for name in sorted(known - set(plain))]
         # Entries of a newer minor version are unknown on purpose and must not stop a reader.
@@ -184,25 +186,6 @@ def provenance_problems(manifest: StoreManifest) -> list[str]:
         f"must be trained only on periods before those it logs. Log later periods, or set "
         f"backfill to true to allow it by name"
     ]
-
-
-def check_version(
-    plain: Any, schema: str, version: tuple[int, int], source: str, remedy: str = REBUILD
-) -> None:
-    """Refuse another schema or another major version.
-
-    Raises:
-        StoreError: naming what was expected and found.
-    """
-    found = plain.get("schema") if isinstance(plain, Mapping) else None
-    if found != schema:
-        raise StoreError(f"{source}: schema: expected {schema}, found {found}. {remedy}")
-    found = plain.get("version")
-    if not _is_list_of(found, int) or len(found) != 2 or found[0] != version[0]:
-        raise StoreError(
-            f"{source}: version: this release reads major version {version[0]}, found {found}. "
-            f"Use the release that wrote it, or: {remedy}"
-        )
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

@@ -302,7 +302,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(ProvenanceError, match=r"compressor.pt: .*damaged"):
         CoTrainer.load(path)
     torch.save({"state": {}}, path)
-    with pytest.raises(ProvenanceError, match=r"expected schema loopfm.autoencoder version 1"):
+    with pytest.raises(ProvenanceError, match="schema: expected 'loopfm.autoencoder'"):
         CoTrainer.load(path)
 
 

@@ -290,7 +290,7 @@ def test_an_interrupted_build_is_not_readable(
     with pytest.raises(OSError, match="disk full"):
         build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
     monkeypatch.undo()
-    with pytest.raises(DataError, match="encoded.json: expected a manifest"):
+    with pytest.raises(DataError, match="encoded.json: expected a description"):
         EncodedView.open(view.folder)
     build_view(prepared, params, "teacher").verify()
 

@@ -253,7 +253,7 @@ class TestReaderRefuses:
     def test_another_schema_or_version(self, written: PreparedDataset) -> None:
         path = written.folder / "dataset.yaml"
         change_yaml(path, lambda entries: entries.update(version=2))
-        with pytest.raises(DataError, match="expected 1, found 2"):
+        with pytest.raises(DataError, match="version: expected major version 1, found 2"):
             PreparedDataset.load(written.folder)
         change_yaml(path, lambda entries: entries.update(version=1, schema="loopfm.store"))
         with pytest.raises(DataError, match="schema"):

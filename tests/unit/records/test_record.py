@@ -125,7 +125,7 @@ def altered(tmp_path: Path, **changes) -> Path:
     ("changes", "message"),
     [
         ({"schema": "other"}, "schema: expected 'loopfm.run', found 'other'"),
-        ({"version": 2}, "version: expected 1, found 2"),
+        ({"version": 2}, "version: expected major version 1, found 2"),
         ({"dataset_id": "DROP"}, "dataset_id: missing"),
         ({"colour": "red"}, "colour: unknown key"),
         ({"params": "many"}, "params: expected an integer of 0 or more, found 'many'"),

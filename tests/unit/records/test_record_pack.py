@@ -22,7 +22,7 @@ RECORDS = st.dictionaries(st.sampled_from("abcd"), st.one_of(VALUES, SECTIONS), 
 def test_header_and_line_together_are_the_record(records):
     header, *lines = [json.loads(line) for line in packed(records).splitlines()]
     assert is_header(header, "a file")
-    with pytest.raises(DataError, match="a file: version: expected 1, found 2; use the release"):
+    with pytest.raises(DataError, match="a file: version: expected major version 1, found 2. Use"):
         is_header({**header, "version": 2}, "a file")
     found = [merged(header["shared"], line) for line in lines]
     # As text: 1, 1.0 and True are equal in Python.
@@ -62,5 +62,7 @@ def test_a_wrong_line_is_named(tmp_path):
 def test_a_header_of_another_version_is_refused_by_its_version(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_text(packed([make().to_dict()]).replace('"version": 1}\n', '"version": 9}\n', 1))
-    with pytest.raises(DataError, match="line 1: version: expected 1, found 9; use the"):
+    with pytest.raises(
+        DataError, match="line 1: version: expected major version 1, found 9. Use the"
+    ):
         read_records([path])

@@ -218,9 +218,9 @@ def test_swapped_shards_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": [2, 0]}, "reads major version 1, found [2, 0]"),
-        ({"version": "1.0"}, "reads major version 1, found 1.0"),
-        ({"schema": "loopfm.dataset"}, "expected loopfm.store, found loopfm.dataset"),
+        ({"version": [2, 0]}, "expected major version 1, found [2, 0]"),
+        ({"version": "1.0"}, "expected major version 1, found '1.0'"),
+        ({"schema": "loopfm.dataset"}, "expected 'loopfm.store', found 'loopfm.dataset'"),
         ({"key": "item"}, "the manifest was altered"),
         ({"colour": "red"}, "colour: unknown entry"),
         ({"dim": -1, "time_unit": "h"}, "dim: expected 0 to 65536, found -1; time_unit: expected"),

@@ -112,8 +112,8 @@ def test_parts_of_another_width_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": [9, 0]}, "reads major version 1"),
-        ({"schema": "loopfm.store"}, "expected loopfm.extraction"),
+        ({"version": [9, 0]}, "expected major version 1"),
+        ({"schema": "loopfm.store"}, "expected 'loopfm.extraction', found 'loopfm.store'"),
         ({"parts": [{"name": "x"}]}, "no valid manifest"),
     ],
 )

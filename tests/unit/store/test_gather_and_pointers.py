@@ -105,8 +105,8 @@ def test_pointers_of_another_store_rule_or_split_are_refused(saved, tmp_path):
 @pytest.mark.parametrize(
     ("attribute", "value", "words"),
     [
-        ("version", b"2.0", "reads major version 1"),
-        ("schema", b"loopfm.store", "expected loopfm.pointers"),
+        ("version", b"2.0", "expected major version 1"),
+        ("schema", b"loopfm.store", "expected 'loopfm.pointers', found 'loopfm.store'"),
         ("samples", b"two", "samples: expected a number"),
         ("sha256", 5, "attribute sha256: expected text"),
     ],
