@@ -29,22 +29,28 @@ from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.records.record import METRICS, RunRecord
 
 
-def write_leaderboard(records: Sequence[RunRecord], out_folder: Path | str) -> None:
-    """Write ``leaderboard.csv``, ``.md`` and ``.html`` of ``records`` into ``out_folder``.
-
-    Each file appears whole or not at all; all three are rendered before the first is written.
+def leaderboard_texts(records: Sequence[RunRecord]) -> dict[str, str]:
+    """The three texts of a leaderboard by file name.
 
     Raises:
         DataError: the records do not belong into one leaderboard, see ``summarise``.
     """
     rows, context = summarise(records), describe(records)
-    texts = {
-        "csv": to_csv(rows),
-        "md": to_markdown(rows, context),
-        "html": to_html(rows, context),
+    return {
+        "leaderboard.csv": to_csv(rows),
+        "leaderboard.md": to_markdown(rows, context),
+        "leaderboard.html": to_html(rows, context),
     }
-    for suffix, text in texts.items():
-        atomic.write_text(Path(out_folder) / f"leaderboard.{suffix}", text)
+
+
+def write_leaderboard(records: Sequence[RunRecord], out_folder: Path | str) -> None:
+    """Write ``leaderboard_texts`` into a folder, each file whole or not at all.
+
+    Raises:
+        DataError: see ``leaderboard_texts``; nothing is written then.
+    """
+    for name, text in leaderboard_texts(records).items():
+        atomic.write_text(Path(out_folder) / name, text)
 
 
 def render_table(records: Sequence[RunRecord], model: str) -> str:

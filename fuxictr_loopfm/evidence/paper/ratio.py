@@ -109,7 +109,7 @@ def pair_results(table: PaperTable, records: Sequence[RunRecord], folder: Path) 
     """All pairs of a table for every vertical model among the records.
 
     Args:
-        folder: of the predictions, see ``paper.predictions_path``.
+        folder: of the predictions, see ``runner.predictions_path``.
     """
     runs: dict[str, dict[str, dict[int, RunRecord]]] = {}
     for record in records:

@@ -55,7 +55,7 @@ def write_table(table: PaperTable, records: Sequence[RunRecord], out: Path) -> s
     ratios = pair_results(table, records, out / RECORDS)
     write_text(out / f"{table.file_name}.md", to_markdown(table, records, ratios))
     if ratios:
-        write_text(out / f"{table.file_name}_transfer_ratio.json", ratios_text(ratios))
+        write_text(out / table.ratio_file, ratios_text(ratios))
     return to_terminal(table, records, ratios)
 
 

@@ -146,6 +146,11 @@ class PaperTable:
         """Name of its files without suffix."""
         return f"table_{self.number:02d}"
 
+    @property
+    def ratio_file(self) -> str:
+        """Name of the file with its transfer ratios."""
+        return f"{self.file_name}_transfer_ratio.json"
+
     def runs(self) -> list[TableRow]:
         """The rows that need a run of their own: a name that comes twice is one run."""
         return list({row.name: row for row in reversed(self.rows)}.values())[::-1]
@@ -179,6 +184,11 @@ class PaperTable:
         return list(chosen.values())
 
 
+def table_numbers(folder: Path) -> list[int]:
+    """Numbers of the tables that ``folder`` defines, ascending."""
+    return sorted(int(path.stem[-2:]) for path in folder.glob("table_[0-9][0-9].yaml"))
+
+
 def load_table(folder: Path, number: int) -> PaperTable:
     """The definition of a table.
 
@@ -189,10 +199,9 @@ def load_table(folder: Path, number: int) -> PaperTable:
     """
     path = folder / f"table_{number:02d}.yaml"
     if not path.is_file():
-        known = sorted(int(p.stem[-2:]) for p in folder.glob("table_[0-9][0-9].yaml"))
         raise ConfigError(
-            f"TABLE={number}: expected one of {known}, found no such table in {folder}. "
-            "Choose another --table."
+            f"TABLE={number}: expected one of {table_numbers(folder)}, found no such table in "
+            f"{folder}. Choose another --table."
         )
     return table_from_dict({"number": number, **read_yaml(path)}, str(path))
 

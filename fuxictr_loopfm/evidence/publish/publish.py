@@ -17,10 +17,7 @@ from fuxictr_loopfm.config.folders import load_params
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.configs import folder_name
 from fuxictr_loopfm.evidence.benchmark.runner import RECORDS as PREDICTIONS
-from fuxictr_loopfm.evidence.leaderboard.context import describe
-from fuxictr_loopfm.evidence.leaderboard.html import to_html
-from fuxictr_loopfm.evidence.leaderboard.render import render_table, to_csv, to_markdown
-from fuxictr_loopfm.evidence.leaderboard.rows import summarise
+from fuxictr_loopfm.evidence.leaderboard.render import leaderboard_texts, render_table
 from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.evidence.paper.ratio import joined_ratios
 from fuxictr_loopfm.evidence.paper.table import PaperTable
@@ -30,7 +27,6 @@ from fuxictr_loopfm.evidence.publish.tables import (
     computed_ratios,
     filled_tables,
     load_tables,
-    ratio_file,
     table_texts,
 )
 from fuxictr_loopfm.evidence.publish.tuner import tuner_text
@@ -114,7 +110,7 @@ def committed(checkout: Checkout, dataset_id: str) -> Source:
     for number, table in definitions.items():
         if (folder / "paper" / f"{table.file_name}.md").is_file():
             wanted.add(number)
-        path = folder / "paper" / ratio_file(table)
+        path = folder / "paper" / table.ratio_file
         if path.is_file():
             ratios[number] = path.read_text(encoding="utf-8")
     records = tuple(read_records(files)) if files else ()
@@ -131,7 +127,9 @@ def rendered(checkout: Checkout, source: Source) -> dict[Path, str]:
     folder = checkout.configs(source.dataset_id)
     kept, filled = _kept(source)
     tables = source.definitions
-    pages = {folder / name: text for name, text in _leaderboard(kept).items()}
+    board = sorted((run for run in kept if run.paper_table is None), key=_position)
+    texts = leaderboard_texts(board) if board else {}
+    pages = {folder / name: text for name, text in texts.items()}
     for name, text in table_texts(tables, filled, source.ratios).items():
         pages[folder / "paper" / name] = text
     script = checkout.scripts().get(source.dataset_id)
@@ -239,18 +237,6 @@ def _entry_name(run: RunRecord) -> str:
 
 def _position(run: RunRecord) -> tuple[bool, str, str, int]:
     return run.paper_table is not None, run.model, run.expid, run.seed
-
-
-def _leaderboard(records: Sequence[RunRecord]) -> dict[str, str]:
-    runs = sorted((run for run in records if run.paper_table is None), key=_position)
-    if not runs:
-        return {}
-    rows, context = summarise(runs), describe(runs)
-    return {
-        "leaderboard.csv": to_csv(rows),
-        "leaderboard.md": to_markdown(rows, context),
-        "leaderboard.html": to_html(rows, context),
-    }
 
 
 def _tuners(checkout: Checkout, folder: Path, runs: Sequence[RunRecord]) -> dict[str, str]:

@@ -9,14 +9,13 @@ from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
 from fuxictr_loopfm.evidence.paper.ratio import pair_results, ratios_text, read_ratios
 from fuxictr_loopfm.evidence.paper.render import to_markdown
-from fuxictr_loopfm.evidence.paper.table import PaperTable, load_table
+from fuxictr_loopfm.evidence.paper.table import PaperTable, load_table, table_numbers
 from fuxictr_loopfm.records.record import RunRecord
 
 
 def load_tables(folder: Path) -> dict[int, PaperTable]:
     """All definitions in ``folder`` by number."""
-    numbers = sorted(int(path.stem[-2:]) for path in folder.glob("table_[0-9][0-9].yaml"))
-    return {number: load_table(folder, number) for number in numbers}
+    return {number: load_table(folder, number) for number in table_numbers(folder)}
 
 
 def filled_tables(
@@ -65,7 +64,7 @@ def table_texts(
         results = read_ratios(ratios[number]) if number in ratios else []
         texts[f"{table.file_name}.md"] = to_markdown(table, records, results)
         if results:
-            texts[ratio_file(table)] = ratios[number]
+            texts[table.ratio_file] = ratios[number]
     return texts
 
 
@@ -74,7 +73,7 @@ def computed_ratios(table: PaperTable, records: Sequence[RunRecord], folder: Pat
 
     Args:
         records: runs of one results folder.
-        folder: of their predictions, see ``paper.predictions_path``.
+        folder: of their predictions, see ``runner.predictions_path``.
     """
     # Other tables that share a row may have run more seeds of it, and keep no predictions.
     runs = [
@@ -83,11 +82,6 @@ def computed_ratios(table: PaperTable, records: Sequence[RunRecord], folder: Pat
     if not table.transfer_ratio or not runs:
         return None
     return ratios_text(pair_results(table, runs, folder))
-
-
-def ratio_file(table: PaperTable) -> str:
-    """Name of the file with a table's transfer ratios."""
-    return f"{table.file_name}_transfer_ratio.json"
 
 
 def _records_of(table: PaperTable, runs: Sequence[RunRecord], wanted: bool) -> list[RunRecord]:

@@ -20,34 +20,7 @@ from fuxictr_loopfm.evidence.leaderboard.render import (
 )
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.evidence.methods import METHODS
-from fuxictr_loopfm.records.record import RunRecord
-
-
-def run(method="base", seed=1, auc=0.7, gauc: float | None = 0.6, **changes) -> RunRecord:
-    metrics = {"AUC": auc, "logloss": 0.5, "NE": 0.9} | ({} if gauc is None else {"gAUC": gauc})
-    values = {
-        "expid": "e",
-        "model": "DeepFM",
-        "method": method,
-        "encoder": "mean" if "seq" in method or "Loop" in method else "",
-        "dataset_id": "tiny_s1",
-        "protocol": "stream",
-        "seed": seed,
-        "metrics": metrics,
-        "params": 1000,
-        "bytes_per_event": 0.0,
-        "train_seconds": 1.0,
-        "config": {"learning_rate": 0.001, "seed": seed, "model_id": f"id{seed}", "gpu": -1},
-        "fingerprints": dict.fromkeys(("data", "code", "teacher", "store", "config"), "x"),
-        "environment": {"python": "3.11", "torch": "2.1", "cpu": "Chip", "cores": 2},
-        "command": "make benchmark DATASET=tiny_s1",
-        "started": "2026-01-31T12:00:00+00:00",
-    }
-    return RunRecord(**{**values, **changes})
-
-
-def seeds(method: str, aucs: list[float], **changes) -> list[RunRecord]:
-    return [run(method, seed, auc, **changes) for seed, auc in enumerate(aucs, start=1)]
+from tests.unit.evidence.runs import HOSTILE, run, seeds
 
 
 def test_a_row_has_mean_and_sample_deviation_over_seeds():
@@ -244,9 +217,6 @@ def test_a_command_cannot_end_its_code_block():
     records = [run(command="echo ```")]
     text = to_markdown(summarise(records), describe(records))
     assert "> ````\n> echo ```\n> ````\n" in text
-
-
-HOSTILE = "<script>alert(1)</script>|`*x*` \"q\" 'r' &amp; _u_ a_b [l](m)\n# h"
 
 
 def test_markdown_keeps_hostile_text_literal_within_its_cell():

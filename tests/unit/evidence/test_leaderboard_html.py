@@ -9,32 +9,7 @@ from fuxictr_loopfm.evidence.leaderboard.html import to_html
 from fuxictr_loopfm.evidence.leaderboard.render import render_table
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.records.record import RunRecord
-
-HOSTILE = "<script>alert(1)</script>|`*x*` \"q\" 'r' &amp; _u_ a_b [l](m)\n# h"
-
-
-def run(method="base", seed=1, auc=0.7, **changes) -> RunRecord:
-    values = {
-        "expid": "e",
-        "model": "DeepFM",
-        "encoder": "",
-        "dataset_id": "tiny_s1",
-        "protocol": "stream",
-        "metrics": {"AUC": auc, "gAUC": 0.6, "logloss": 0.5, "NE": 0.9},
-        "params": 1000,
-        "bytes_per_event": 0.0,
-        "train_seconds": 1.0,
-        "config": {},
-        "fingerprints": dict.fromkeys(("data", "code", "teacher", "store", "config"), "x"),
-        "environment": {"python": "3.11"},
-        "command": "make benchmark",
-        "started": "2026-01-31T12:00:00+00:00",
-    }
-    return RunRecord(method=method, seed=seed, **{**values, **changes})
-
-
-def seeds(method: str, aucs: list[float]) -> list[RunRecord]:
-    return [run(method, seed, auc) for seed, auc in enumerate(aucs, start=1)]
+from tests.unit.evidence.runs import HOSTILE, run, seeds
 
 
 class Page(HTMLParser):
