@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from _values import category
 
 from fuxictr_loopfm.errors import DataError, LoopFMError, OutputError
 from fuxictr_loopfm.exits import one_message
@@ -131,14 +133,12 @@ def to_numbers(column: pd.Series, where: str, *, missing: bool = False) -> pd.Se
 
 def to_category(column: pd.Series) -> pd.Series:
     """Text categories: missing is ``""``, whole numbers have no decimal point."""
-    if column.dtype.kind == "f":
-        whole = column.dropna()
-        if (whole == np.floor(whole)).all() and np.isfinite(whole).all():
-            column = column.astype("Int64")
-    if column.dtype.kind == "b":
-        column = column.astype("int8")
-    present = column.notna()
-    return column.astype("str").where(present, "")
+    values = pa.chunked_array([pa.array(column, from_pandas=True)])
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_string(values.type):
+        values = values.cast(pa.large_string())
+    return category(values).values.to_pandas().set_axis(column.index)
 
 
 def log2_bucket(numbers: pd.Series | np.ndarray, per_octave: int = 1) -> pd.Series:

@@ -1,4 +1,4 @@
-"""The parts of a spec file of ``custom.py``: time, label, filter, periods, history."""
+"""The parts of a spec file of ``custom.py``: time, label, filter, side columns, periods."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxictr_loopfm.errors import did_you_mean
+from fuxictr_loopfm.prepared.known import AFTER_LABEL_DELAY, known_problems
 from fuxictr_loopfm.prepared.parts import MAX_PERIODS, is_integer
 
 TIME_UNITS = ("s", "ms", "us", "iso", "ordinal")
@@ -43,14 +44,53 @@ class LabelRule:
 
 
 @dataclass(frozen=True)
+class Scalar:
+    """One value of a ``keep`` rule.
+
+    Attributes:
+        value: what YAML reads.
+        written: how it stands in the file if it has no quotes, else None.
+    """
+
+    value: Any
+    written: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The value as text, as it is written."""
+        return str(self.value) if self.written is None else self.written
+
+    @property
+    def shown(self) -> str:
+        """The value for a message, with what YAML makes of it where that is something else."""
+        if self.written is None or str(self.value) == self.written:
+            return repr(self.value)
+        return f"{self.written}, which YAML reads as {self.value!r} because it has no quotes"
+
+
+@dataclass(frozen=True)
 class KeepRule:
     """Rows stay if ``column`` satisfies every condition that is given."""
 
     column: str
-    equals: Any = None
-    one_of: tuple[Any, ...] | None = None
+    equals: Scalar | None = None
+    one_of: tuple[Scalar, ...] | None = None
     at_least: float | None = None
     below: float | None = None
+
+    @property
+    def values(self) -> tuple[Scalar, ...]:
+        """The values of which the column must have one; empty if there is no such condition."""
+        return (self.equals,) if self.equals is not None else self.one_of or ()
+
+    @property
+    def shown(self) -> str:
+        """The conditions for a message."""
+        parts = ["equals " + " or ".join(value.shown for value in self.values)] * bool(self.values)
+        for key in ("at_least", "below"):
+            value = getattr(self, key)
+            parts += [f"{key} {value}"] * (value is not None)
+        return ", ".join(parts)
 
     def problems(self) -> list[str]:
         """What is wrong with this part."""
@@ -59,13 +99,30 @@ class KeepRule:
             found.append(
                 f"keep: {self.column!r}: expected one of equals, one_of, at_least and below"
             )
-        if self.one_of is not None and not isinstance(self.one_of, tuple):
+        if self.equals is not None and self.one_of is not None:
+            found.append(f"keep: {self.column!r}: expected equals or one_of, found both")
+        if self.one_of is not None and not (isinstance(self.one_of, tuple) and self.one_of):
             found.append(f"keep: {self.column!r}: one_of: expected a list, found {self.one_of!r}")
+        for value in self.values if isinstance(self.one_of, (tuple, type(None))) else ():
+            if isinstance(value.value, (list, tuple, dict)):
+                found.append(f"keep: {self.column!r}: expected a value, found {value.value!r}")
         for key in ("at_least", "below"):
             value = getattr(self, key)
             if value is not None and not is_number(value):
                 found.append(f"keep: {self.column!r}: {key}: expected a number, found {value!r}")
         return found
+
+
+@dataclass(frozen=True)
+class SideColumn:
+    """A column stored with each event, and when its value is known."""
+
+    column: str
+    known: Any = AFTER_LABEL_DELAY
+
+    def problems(self) -> list[str]:
+        """What is wrong with this part."""
+        return known_problems(f"side_columns: {self.column!r}: known", self.known)
 
 
 @dataclass(frozen=True)

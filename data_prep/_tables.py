@@ -1,11 +1,12 @@
-"""Reading raw tables: finding files, csv and parquet with progress, errors that help."""
+"""Reading raw tables with exact types: finding files, parquet with progress, errors that help.
+
+Nothing is converted on the way: text stays text, integers stay integers, and a missing value never
+makes floats of the column that it is in.
+"""
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,17 +15,20 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from tqdm import tqdm
+from _text_files import progress, read_text, refuse_bomb, text_header
 
 from fuxictr_loopfm.errors import DataError, did_you_mean
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError)
-_HEADER_BYTES = 1 << 20
-# Logs shrink 5 to 30 times; what grows 64 times over is made to fill the memory.
-_MOST_GROWTH, _FREE_GROWTH = 64, 64 << 20
+_TEXTS = (
+    *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),
+)
+_KEPT = (
+    *(pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is_decimal),
+    *(pa.types.is_float32, pa.types.is_float64, pa.types.is_timestamp, pa.types.is_date),
+)
 
 
 def read_tables(
@@ -33,6 +37,7 @@ def read_tables(
     """Read and concatenate tables of the same columns.
 
     csv and tsv (also ``.gz``) are read as text, exactly as written; parquet keeps its types.
+    Integers and booleans with missing values have pandas' nullable types.
 
     Args:
         paths: files, concatenated in this order.
@@ -46,40 +51,87 @@ def read_tables(
     for path, header in headers.items():
         require_columns(path, header, columns)
     extra = [name for name in optional if all(name in header for header in headers.values())]
-    wanted = [*columns, *extra]
-    frames = [_read(path, wanted) for path in paths]
+    frames = [_to_pandas(read_exact(path, [*columns, *extra])) for path in paths]
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
-def read_header(path: Path) -> list[str]:
+def read_exact(path: Path, columns: Sequence[str], quoting: str = "standard") -> pa.Table:
+    """Columns of one file as plain values: ``large_string`` for text, else the file's own type.
+
+    Args:
+        path: csv, tsv (also ``.gz``; all text) or parquet.
+        columns: which, in the order of the result.
+        quoting: of text files, see ``read_text``.
+
+    Raises:
+        DataError: the file cannot be read, or a column holds no single texts, numbers or times.
+    """
+    try:
+        if _is_parquet(path):
+            table = _read_parquet(path, columns)
+        else:
+            table = read_text(path, columns, quoting)
+        refuse_bomb(path, sum(_text_bytes(column) for column in table.columns))
+        plain = [_plain(path, name, table.column(name)) for name in columns]
+    except pa.ArrowMemoryError:
+        raise  # the file is not to blame
+    except (*_UNREADABLE, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read: {_first_line(error)}") from error
+    return pa.table(plain, names=list(columns))
+
+
+def _plain(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(path, name, column.cast(kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        if pa.types.is_nested(kind.value_type):
+            raise DataError(f"{path}: {name}: expected one value per row, found {kind}")
+        # To larger text first: the codes of a short dictionary may stand for gigabytes.
+        texts = any(test(kind.value_type) for test in _TEXTS)
+        return _plain(path, name, column.cast(pa.large_string() if texts else kind.value_type))
+    if any(test(kind) for test in _TEXTS):
+        return column.cast(pa.large_string())
+    if pa.types.is_float16(kind):
+        return column.cast(pa.float32())
+    if not any(test(kind) for test in _KEPT):
+        problem = "one value per row" if pa.types.is_nested(kind) else "text, numbers or times"
+        raise DataError(f"{path}: {name}: expected {problem}, found {kind}")
+    return column
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    nullable = {
+        **{
+            pa.type_for_alias(f"{sign}int{bits}"): pd.api.types.pandas_dtype(f"{upper}Int{bits}")
+            for sign, upper in (("", ""), ("u", "U"))
+            for bits in (8, 16, 32, 64)
+        },
+        pa.bool_(): pd.BooleanDtype(),
+    }
+    return pd.DataFrame(
+        {
+            name: column.to_pandas(types_mapper=nullable.get if column.null_count else None)
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+    )
+
+
+def read_header(path: Path, quoting: str = "standard") -> list[str]:
     """Column names of a csv, tsv or parquet file."""
     if not path.exists():
         raise DataError(f"{path}: no such file")
     try:
-        names = list(pq.read_schema(path).names) if _is_parquet(path) else _csv_header(path)
+        if _is_parquet(path):
+            names = list(pq.read_schema(path).names)
+        else:
+            names = text_header(path, quoting)
     except (*_UNREADABLE, csv.Error) as error:
         raise DataError(f"{path}: cannot be read: {_first_line(error)}") from error
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"{path}: expected each column once, found {_some(twice)} more than once")
     return names
-
-
-def _csv_header(path: Path) -> list[str]:
-    """The first record of a csv file, of which only the first megabyte is looked at."""
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    with opened(path, "rb") as stream:
-        start = stream.read(_HEADER_BYTES)
-    if len(start) == _HEADER_BYTES and b"\n" not in start:
-        raise DataError(
-            f"{path}: expected a line end within the first {_HEADER_BYTES:,} bytes, found none"
-        )
-    # A character that the cut went through is not part of the header.
-    text = start.decode("utf-8-sig", errors="strict" if len(start) < _HEADER_BYTES else "ignore")
-    for record in csv.reader(io.StringIO(text, newline=""), delimiter=_separator(path)):
-        if record:
-            return record
-    raise DataError(f"{path}: expected a header and rows, found none")
 
 
 def require_columns(path: Path | str, found: Sequence[str], expected: Iterable[str]) -> None:
@@ -118,36 +170,11 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def _separator(path: Path) -> str:
-    name = path.name.lower().removesuffix(".gz")
-    suffix = Path(name).suffix
-    if suffix not in _SEPARATORS:
-        raise DataError(f"{path}: expected a .csv, .tsv (also .gz) or .parquet file")
-    return _SEPARATORS[suffix]
-
-
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = (_read_parquet if _is_parquet(path) else _read_csv)(path, columns)
-    except pa.ArrowMemoryError:
-        raise  # the file is not to blame
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: cannot be read: {_first_line(error)}") from error
-    plain = []
-    _refuse_bomb(path, sum(_text_bytes(column) for column in table.columns))
-    for item in table.schema:
-        if pa.types.is_nested(item.type):
-            raise DataError(f"{path}: {item.name}: expected one value per row, found {item.type}")
-        is_codes = pa.types.is_dictionary(item.type)
-        plain.append(pa.field(item.name, item.type.value_type if is_codes else item.type))
-    return table.cast(pa.schema(plain)).select(list(columns)).to_pandas()
-
-
 def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
     batches = []
     with (
         open_parquet(path, columns) as file,
-        _progress(path, file.metadata.num_rows, "rows") as bar,
+        progress(path, file.metadata.num_rows, "rows") as bar,
     ):
         for batch in file.iter_batches(batch_size=1 << 18, columns=list(columns)):
             batches.append(batch)
@@ -163,27 +190,6 @@ def open_parquet(path: Path, columns: Sequence[str]) -> pq.ParquetFile:
     return pq.ParquetFile(path, read_dictionary=[name for name in columns if name in flat])
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> pa.Table:
-    convert = pa_csv.ConvertOptions(
-        include_columns=list(columns),
-        column_types={name: pa.string() for name in columns},
-        strings_can_be_null=False,
-    )
-    parse = pa_csv.ParseOptions(delimiter=_separator(path), newlines_in_values=True)
-    options = pa_csv.ReadOptions(block_size=1 << 24)
-    batches = []
-    with path.open("rb") as raw, _progress(path, path.stat().st_size, "B") as bar:
-        packed = path.suffix.lower() == ".gz"
-        stream = gzip.GzipFile(fileobj=raw) if packed else raw
-        file = pa.PythonFile(stream, mode="r")
-        with pa_csv.open_csv(file, options, parse, convert) as reader:
-            for batch in reader:
-                _refuse_bomb(path, stream.tell())
-                batches.append(batch)
-                bar.update(raw.tell() - bar.n)
-            return pa.Table.from_batches(batches, reader.schema)
-
-
 def _text_bytes(column: pa.ChunkedArray) -> int:
     """Bytes of text that a dictionary column stands for."""
     if not pa.types.is_dictionary(column.type) or pa.types.is_nested(column.type.value_type):
@@ -193,26 +199,6 @@ def _text_bytes(column: pa.ChunkedArray) -> int:
         lengths = pc.binary_length(chunk.dictionary.cast(pa.large_string()))
         total += pc.sum(lengths.take(chunk.indices.drop_null())).as_py() or 0
     return total
-
-
-def _refuse_bomb(path: Path, unpacked: int) -> None:
-    packed = path.stat().st_size
-    if unpacked > _MOST_GROWTH * packed + _FREE_GROWTH:
-        raise DataError(
-            f"{path}: expected at most {_MOST_GROWTH} times its {packed:,} bytes when unpacked, "
-            f"found {unpacked:,} and more; unpack it yourself if that is what it holds"
-        )
-
-
-def _progress(path: Path, total: int, unit: str) -> tqdm:
-    return tqdm(
-        total=total,
-        desc=f"read {path.name}",
-        unit=unit,
-        unit_scale=True,
-        delay=1.0,
-        disable=not sys.stderr.isatty(),
-    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -119,6 +119,10 @@ def _key_problems(experiment: Experiment, spec: DatasetSpec) -> list[str]:
         for name, entity in experiment.columns.history_entities(spec.user).items()
         if entity not in known
     ]
+    try:
+        keys.sequence_spec(spec.time_unit, spec.known_columns)
+    except ConfigError as error:
+        problems += error.problems
     if keys.event_filter is not None:
         try:
             column, _ = parse_filter(keys.event_filter, spec.label)

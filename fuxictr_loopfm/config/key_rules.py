@@ -14,6 +14,7 @@ from fuxictr_loopfm.config.names import PREFIX, split_names
 from fuxictr_loopfm.distillation.registry import TRANSFERS
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.layers.registry import ENCODERS
+from fuxictr_loopfm.prepared.known import MOST_SECONDS
 from fuxictr_loopfm.prepared.parts import MAX_HISTORY
 
 HISTORY_COLUMNS = ("embedding", "label", "log_age", "ids", "length")
@@ -26,8 +27,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 AT_LEAST_ONE = ("dim", "max_len", "encoder_dim", "num_shards", "threads")
 NOT_NEGATIVE = ("delay_seconds", "label_delay_seconds")
-# Microseconds of more than this are no int64.
-MOST_SECONDS = 9e12
 SECONDS = ("delay_seconds", "label_delay_seconds", "window_seconds")
 
 

@@ -6,8 +6,10 @@ because FuxiCTR models swallow unknown keyword arguments without a word.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from decimal import Decimal
 from typing import Any
 
 from fuxictr_loopfm.compression.compressor import CompressorSpec
@@ -17,11 +19,13 @@ from fuxictr_loopfm.config.names import PREFIX, split_names
 from fuxictr_loopfm.distillation.distiller import DistillationSpec
 from fuxictr_loopfm.distillation.registry import TRANSFERS, transfer_class
 from fuxictr_loopfm.distillation.term import TransferSpec
+from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.layers.registry import ENCODERS
+from fuxictr_loopfm.prepared.known import seconds_until_known
 from fuxictr_loopfm.registry import Option, Registry
 from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
-from fuxictr_loopfm.structuring.event_filter import reads_label
+from fuxictr_loopfm.structuring.event_filter import LABEL, filter_column
 
 # What a configuration chooses by name, and whose options are keys as well.
 REGISTRIES: tuple[Registry[Any], ...] = (ENCODERS, COMPRESSORS, CODECS, *TRANSFERS.values())
@@ -185,22 +189,54 @@ class LoopFMKeys:
             parts.append("label")
         return "+".join(parts) or "base"
 
-    def sequence_spec(self, time_unit: str) -> SequenceSpec:
-        """The causal rule in the log's time unit.
+    def sequence_spec(self, time_unit: str, known: Mapping[str, Any] | None = None) -> SequenceSpec:
+        """The causal rule in whole units of the log's time.
 
-        A filter on the label needs the label, so the event is usable only once that is known.
+        A filter on the label, or on another outcome, needs its value, so the event is usable only
+        once that is known. Nothing is rounded towards a longer past: "older than 1.5 s" and "older
+        than 1 s" are one thing where times are whole seconds, "at most 1.5 s old" is "at most 1 s
+        old", and a delay of less than one unit counts as one unit.
+
+        Args:
+            time_unit: of the log.
+            known: when columns are known that are not known at the impression, see
+                ``DatasetSpec.known_columns``.
+
+        Raises:
+            ConfigError: no event is young enough for the window and old enough for the delay.
         """
-        per_second = UNITS_PER_SECOND[time_unit]
-        delay = self.delay_seconds
-        if self.event_filter is not None and reads_label(self.event_filter):
-            delay = max(delay, self.label_delay_seconds)
-        window = self.window_seconds
+        delay = max(self.delay_seconds, self._seconds_until_filtered(known))
+        window = None if self.window_seconds is None else _units(self.window_seconds, time_unit)
+        if window is not None and window <= _delay(delay, time_unit):
+            raise ConfigError(
+                f"{PREFIX}window_seconds: expected more than the delay of {delay:g} s by at least "
+                f"one unit of the log's time ({time_unit!r}), found {self.window_seconds:g}"
+            )
         return SequenceSpec(
             max_len=self.max_len,
-            delay=round(delay * per_second),
-            window=None if window is None else round(window * per_second),
-            label_delay=round(self.label_delay_seconds * per_second),
+            delay=_delay(delay, time_unit),
+            window=window,
+            label_delay=_delay(self.label_delay_seconds, time_unit),
         )
+
+    def _seconds_until_filtered(self, known: Mapping[str, Any] | None) -> float:
+        """Seconds until it is known whether an event passes the filter."""
+        column = None if self.event_filter is None else filter_column(self.event_filter)
+        if column == LABEL:
+            return self.label_delay_seconds
+        if column is None or known is None or column not in known:
+            return 0.0
+        return seconds_until_known(known[column], self.label_delay_seconds)
+
+
+def _delay(seconds: float, time_unit: str) -> int:
+    """The whole units such that "older than" them is older than ``seconds``; 0 only for 0."""
+    return max(_units(seconds, time_unit), int(seconds > 0))
+
+
+def _units(seconds: float, time_unit: str) -> int:
+    """The whole units in ``seconds``, of which the decimal digits count as they are written."""
+    return math.floor(Decimal(repr(seconds)) * UNITS_PER_SECOND[time_unit])
 
 
 def default_values() -> dict[str, Any]:

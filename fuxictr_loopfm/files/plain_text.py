@@ -120,6 +120,45 @@ def load_yaml(path: Path) -> Any:
         raise PlainTextError(f"is not plain YAML: {error}") from None
 
 
+def plain_scalars(path: Path) -> dict[tuple[Any, ...], str]:
+    """The values of a YAML file that have no quotes, as they are written.
+
+    YAML takes the text NO for false and 010 for 8; this says what stands in the file.
+
+    Returns:
+        By the keys and places that lead to a value, as in ``{("keep", 0, "equals"): "NO"}``. Values
+        behind an alias are left out, except the first.
+
+    Raises:
+        OSError, PlainTextError: as of :func:`load_yaml`.
+    """
+    load_yaml(path)
+    loader = _PlainLoader(_read(path, MAX_YAML_BYTES))
+    try:
+        root = loader.get_single_node()
+    finally:
+        loader.dispose()
+    found: dict[tuple[Any, ...], str] = {}
+    _collect(root, (), found, set())
+    return found
+
+
+def _collect(
+    node: Node | None, at: tuple[Any, ...], found: dict[tuple[Any, ...], str], seen: set[int]
+) -> None:
+    if isinstance(node, ScalarNode):
+        if node.style is None:
+            found[at] = node.value
+    elif isinstance(node, (SequenceNode, MappingNode)) and id(node) not in seen:
+        seen.add(id(node))
+        if isinstance(node, MappingNode):
+            items = [(key.value, value) for key, value in node.value if isinstance(key, ScalarNode)]
+        else:
+            items = list(enumerate(node.value))
+        for name, value in items:
+            _collect(value, (*at, name), found, seen)
+
+
 def load_json(path: Path) -> Any:
     """The value in a JSON file.
 

@@ -180,7 +180,8 @@ class Workspace:
             start, stop: the samples.
             split: their name.
         """
-        spec = self.keys.sequence_spec(self.prepared.spec.time_unit)
+        described = self.prepared.spec
+        spec = self.keys.sequence_spec(described.time_unit, described.known_columns)
         manifest = read_manifest(folder)
         identity = {
             "store": manifest.fingerprint,

@@ -11,6 +11,9 @@ from fuxictr_loopfm.errors import ConfigError, did_you_mean
 
 VIEWS = ("teacher", "vertical")
 INDEX_COLUMNS = ("event_id", "timestamp", "period")
+# Columns and fields that are added to a batch or to an encoded view under these names.
+ADDED_NAMES = ("group_id", "teacher_logit", "teacher_embedding")
+ADDED_PREFIX = "loopfm_"
 MAX_HISTORY = 65_535
 # More than the days of 270 years; a larger number would only reserve memory.
 MAX_PERIODS = 100_000
@@ -219,6 +222,11 @@ def name_problems(where: str, name: object, *, module: bool = False) -> list[str
         return found
     if name in INDEX_COLUMNS:
         return [f"{where}: {name!r} is reserved for the event index; rename the column"]
+    if name in ADDED_NAMES or name.startswith(ADDED_PREFIX):
+        added = f"{', '.join(ADDED_NAMES)} and {ADDED_PREFIX}... are names of what is added to it"
+        return [
+            f"{where}: {name!r} cannot name a column of a data set ({added}); rename the column"
+        ]
     if module and _MODULE_ATTRIBUTES.fullmatch(name):
         return [f"{where}: PyTorch reserves {name!r}, no model can embed it; rename the column"]
     return []

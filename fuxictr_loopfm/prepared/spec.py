@@ -13,6 +13,7 @@ from typing import Any
 
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.files.description import Format
+from fuxictr_loopfm.prepared.known import AFTER_LABEL_DELAY, mapping_problems
 from fuxictr_loopfm.prepared.parts import (
     Column,
     Periods,
@@ -39,6 +40,10 @@ _DATASET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*_s[0-9]+")
 class DatasetSpec:
     """All of ``dataset.yaml``. The writer fills ``rows`` and ``files``.
 
+    ``known`` says when the value of each side column is known: ``at_impression``,
+    ``after_label_delay`` (also if a side column is not named) or ``{after_seconds: N}``. Data sets
+    of former releases have no ``known``: then side columns are known at the impression.
+
     Raises:
         ConfigError: with every problem found.
     """
@@ -58,6 +63,7 @@ class DatasetSpec:
     protocol: str = "stream"
     rows: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -66,6 +72,7 @@ class DatasetSpec:
             *(problem for sequence in self.sequences for problem in sequence.problems()),
             *self.periods.problems(),
             *self._reference_problems(),
+            *mapping_problems(self.known, self.side_columns),
         ]
         if problems:
             raise ConfigError(problems)
@@ -74,9 +81,18 @@ class DatasetSpec:
         """The feature columns that ``view`` (``teacher`` or ``vertical``) may see, in order."""
         return tuple(column for column in self.columns if view in column.views)
 
+    @property
+    def known_columns(self) -> dict[str, Any]:
+        """When each side column is known; all others are known at the impression."""
+        if self.known is None:
+            return {}
+        return {name: self.known.get(name, AFTER_LABEL_DELAY) for name in self.side_columns}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dictionaries, as written to ``dataset.yaml``."""
         plain = {key: _plain(item) for key, item in asdict(self).items()}
+        if self.known is None:
+            del plain["known"]
         return {**FORMAT.header, **plain}
 
     @classmethod

@@ -120,7 +120,9 @@ def history_source(
         workspace.pointers(store, entity, split),
         codec=codec_from_dict(store.manifest.codec),
         columns=field.columns,
-        spec=workspace.keys.sequence_spec(store.manifest.time_unit),
+        spec=workspace.keys.sequence_spec(
+            store.manifest.time_unit, workspace.prepared.spec.known_columns
+        ),
         sample_time=workspace.prepared.timestamp[slice(*view.rows(split))],
         ids={name: view.column(name) for name in field.id_columns},
         first_event=view.rows(split)[0],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,9 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
 }
 LABEL = "label"
+# More than any integer of a column, so that no text makes an integer of a million digits.
+_BEYOND = Decimal(2) ** 65
+_TRUTH = {"true": Decimal(1), "false": Decimal(0)}
 _FILTER = re.compile(r"\s*([^\s=!<>]+)\s*(==|!=|>=|<=|>|<)\s*(\S.*?)\s*")
 
 
@@ -53,24 +57,63 @@ def parse_filter(text: str, label: str) -> tuple[str, Matcher]:
     return label if column == LABEL else column, partial(_passes, column, symbol, value)
 
 
-def reads_label(text: str) -> bool:
-    """True if a filter is on the label, so that its events wait until that is known."""
+def filter_column(text: str) -> str | None:
+    """The column that a filter is on, ``label`` for the label; None if the text is no filter.
+
+    The events of a filter wait until the value of this column is known.
+    """
     match = _FILTER.fullmatch(text)
-    return match is not None and match.group(1) == LABEL
+    return None if match is None else match.group(1)
 
 
 def _passes(
     column: str, symbol: str, value: str, values: np.ndarray[Any, Any]
 ) -> NDArray[np.bool_]:
-    if values.dtype.kind in "iufb":
-        try:
-            return np.asarray(_OPERATORS[symbol](values, float(value)), dtype=bool)
-        except ValueError:
+    kind = values.dtype.kind
+    if kind == "b" and value.lower() in _TRUTH:
+        return _compared(symbol, values.astype(np.int8), _TRUTH[value.lower()])
+    if kind in "iufb":
+        number = _number(value)
+        if number is None:
             raise ConfigError(
                 f"loopfm_event_filter: {column} is numeric: expected a number, found {value!r}"
-            ) from None
+            )
+        return _compared(symbol, values, number)
     if symbol not in ("==", "!="):
+        return _passes_as_number(column, symbol, value, values)
+    return np.asarray(_OPERATORS[symbol](values.astype(str), value.strip("'\"")), dtype=bool)
+
+
+def _passes_as_number(
+    column: str, symbol: str, value: str, values: np.ndarray[Any, Any]
+) -> NDArray[np.bool_]:
+    """Compare texts that are numbers, as of a column with missing values; those never pass."""
+    bound = _number(value)
+    numbers = [_number(text) for text in values.tolist()]
+    unknown = [text for text, n in zip(values.tolist(), numbers, strict=True) if n is None and text]
+    if bound is None or unknown:
         raise ConfigError(
             f"loopfm_event_filter: {column} is text: expected == or !=, found {symbol}"
         )
-    return np.asarray(_OPERATORS[symbol](values.astype(str), value.strip("'\"")), dtype=bool)
+    compare = _OPERATORS[symbol]
+    return np.array([n is not None and compare(n, bound) for n in numbers], dtype=bool)
+
+
+def _number(text: str) -> Decimal | None:
+    """A finite number as it is written; None if it is none."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _compared(symbol: str, values: np.ndarray[Any, Any], bound: Decimal) -> NDArray[np.bool_]:
+    """Integers are compared exactly, floats with the float that the bound is written for."""
+    if values.dtype.kind == "f":
+        return np.asarray(_OPERATORS[symbol](values, float(bound)), dtype=bool)
+    bound = max(min(bound, _BEYOND), -_BEYOND)
+    whole = int(bound.to_integral_value(ROUND_CEILING if symbol in (">=", "<") else ROUND_FLOOR))
+    if symbol in ("==", "!=") and whole != bound:
+        return np.full(len(values), symbol == "!=")
+    return np.asarray(_OPERATORS[symbol](values, whole), dtype=bool)

@@ -180,6 +180,8 @@ def test_the_shipped_example_is_valid_and_runs(tmp_path: Path) -> None:
             "price": index / 8,
             "age": np.where(index % 7 == 0, "", "30"),
             "device": "phone",
+            "dwell_seconds": index / 2,
+            "session_id": index // 3,
         }
     )
     (tmp_path / "raw").mkdir()
@@ -188,6 +190,8 @@ def test_the_shipped_example_is_valid_and_runs(tmp_path: Path) -> None:
     assert prepared.spec.rows == 72
     assert prepared.spec.periods == Periods.split(8, 4)
     assert set(prepared.array("age")) == {"", "2"}
+    assert prepared.array("dwell_seconds").dtype == np.float64
+    assert prepared.spec.user == "user_id_or_row"
 
 
 @pytest.mark.parametrize("script", ["custom", "movielens_100k", "kuairand_pure"])

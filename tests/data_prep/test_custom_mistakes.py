@@ -46,7 +46,7 @@ from custom_toy import make_log, make_spec, run
         ({"time": {"column": "ts", "unit": "iso"}}, "expected ISO 8601 times"),
         ({"time": {"column": "uid", "unit": "s"}}, "expected numbers, found 'u0'"),
         ({"periods": {"kind": "day", "timezone": "UTC"}}, "expected at least 3 periods"),
-        ({"numeric": ["item_type"]}, "item_type (numeric; bucket it if it has gaps)"),
+        ({"numeric": ["item_type"]}, "'item_type' (numeric; bucket it if it has gaps)"),
     ],
 )
 def test_mistakes_are_one_message(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -45,6 +45,7 @@ from fuxictr_loopfm.store.event_store import EventStore
 
 PERIODS = Periods.split(4, teacher=1)
 COLUMNS = ("label", "log_age", "ids")
+OUTCOMES = ("score", "kind", "label_2")
 SECONDS = {"s": [0, 1, 3], "ordinal": [0, 1, 3], "ms": [0, 0.002, 1, 3], "us": [0, 3e-06, 1, 2]}
 
 
@@ -58,6 +59,7 @@ class Case:
     label: str
     keys: LoopFMKeys
     memory_limit: int | None
+    known: Mapping[str, Any] | None = None
 
 
 def with_periods(log: list[Row], backfill: bool) -> list[Row]:
@@ -76,19 +78,22 @@ def cases(draw: st.DrawFn) -> Case:
     log = draw(logs(unit, min_size=28))
     spans = st.sampled_from(SECONDS[unit])
     delay, label_delay = draw(spans), draw(spans)
+    known_after, longest = draw(spans), SECONDS[unit][-1]
+    rules = st.sampled_from(["at_impression", "after_label_delay", {"after_seconds": known_after}])
+    known = draw(st.none() | st.fixed_dictionaries({}, optional=dict.fromkeys(OUTCOMES, rules)))
     window = draw(st.sampled_from([None, None, 1, 5, 10**6]))
     keys = LoopFMKeys(
         max_len=draw(st.sampled_from([1, 3, 300])),
         delay_seconds=delay,
         label_delay_seconds=label_delay,
-        window_seconds=None if window is None else max(delay, label_delay) + window,
+        window_seconds=None if window is None else longest + window,
         event_filter=draw(st.sampled_from([*FILTERS, " label == 1", "label_2 == 1"])),
         num_shards=draw(st.sampled_from([1, 2, 5])),
         backfill=backfill,
     )
     limit = draw(st.none() | st.integers(9_000, 16_000))
     key, label = draw(st.sampled_from(KEY_COLUMNS)), draw(st.sampled_from(["click", "label"]))
-    return Case(with_periods(log, backfill), unit, key, label, keys, limit)
+    return Case(with_periods(log, backfill), unit, key, label, keys, limit, known)
 
 
 def prepared_from(folder: Path, case: Case) -> PreparedDataset:
@@ -102,10 +107,11 @@ def prepared_from(folder: Path, case: Case) -> PreparedDataset:
         item="item",
         time_unit=case.time_unit,
         columns=(Column("hour"),),
-        side_columns=(*KEY_COLUMNS, "score", "kind", "label_2"),
+        side_columns=(*KEY_COLUMNS, *OUTCOMES),
         periods=PERIODS,
         period_rule="equal chunks",
         source="made up",
+        known=case.known,
     )
     frame = pd.DataFrame(
         {
@@ -133,6 +139,12 @@ def rule_in_words(case: Case) -> tuple[SequenceSpec, str | None]:
     event_filter = None if keys.event_filter is None else keys.event_filter.strip()
     if event_filter in ("label == 1", "label != 1"):
         delay = max(delay, label_delay)  # whether it passes is known no sooner
+    elif event_filter is not None and case.known is not None:
+        when = case.known.get(event_filter.split()[0], "after_label_delay")
+        if when == "after_label_delay":
+            delay = max(delay, label_delay)
+        elif when != "at_impression":
+            delay = max(delay, int(Fraction(str(when["after_seconds"])) * unit))
     return SequenceSpec(keys.max_len, delay, window, label_delay), event_filter
 
 
@@ -153,7 +165,7 @@ def told(case: Case, folder: Path, **engine: Any) -> dict[int, list[list[tuple[i
         prepared = workspace.prepared
         stage = StructuringPass(case.keys, prepared, case.key, None, workspace.artifact_root)
         store = EventStore.open(stage.build(**engine), verify=True)
-        rule = case.keys.sequence_spec(case.time_unit)
+        rule = case.keys.sequence_spec(case.time_unit, prepared.spec.known_columns)
         for split, periods in (("train", PERIODS.vertical_train), ("test", PERIODS.test)):
             rows = prepared.rows_of(periods)
             pointers = workspace.pointers_into(store.folder, case.key, rows.start, rows.stop, split)

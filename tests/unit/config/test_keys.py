@@ -152,8 +152,47 @@ def test_a_prefix_must_lie_within_the_embedding() -> None:
 @pytest.mark.parametrize(("unit", "scale"), [("s", 1), ("ms", 1000), ("us", 10**6)])
 def test_seconds_become_the_logs_unit(unit: str, scale: int) -> None:
     found = keys(max_len=5, delay_seconds=1.5, window_seconds=60, label_delay_seconds=2)
-    expected = SequenceSpec(5, round(1.5 * scale), 60 * scale, 2 * scale)
+    expected = SequenceSpec(5, 1 if unit == "s" else 3 * scale // 2, 60 * scale, 2 * scale)
     assert found.sequence_spec(unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "delay", "window"),
+    [
+        (0, 0, None),
+        (0.4, 1, None),
+        (1, 1, 1),
+        (1.5, 1, 1),
+        (2, 2, 2),
+        (2.999, 2, 2),
+        (1e-9, 1, None),
+    ],
+)
+def test_parts_of_a_unit_never_make_the_past_longer(
+    seconds: float, delay: int, window: int | None
+) -> None:
+    found = keys(delay_seconds=seconds, label_delay_seconds=seconds).sequence_spec("s")
+    assert (found.delay, found.label_delay) == (delay, delay)
+    if window is None and seconds:
+        with pytest.raises(ConfigError, match=f"loopfm_window_seconds.*'s'.*found {seconds:g}"):
+            keys(window_seconds=seconds).sequence_spec("s")
+    elif window is not None:
+        assert keys(window_seconds=seconds).sequence_spec("s").window == window
+
+
+def test_seconds_count_as_they_are_written() -> None:
+    # 0.29 * 100 is 28.999999999999996 in floats, and 1.001 * 1000 is 1000.9999999999999.
+    found = keys(delay_seconds=1.001, window_seconds=1.009, label_delay_seconds=0.057)
+    assert found.sequence_spec("ms") == SequenceSpec(30, 1001, 1009, 57)
+
+
+def test_a_filter_on_an_outcome_waits_until_it_is_known() -> None:
+    known = {"dwell": "after_label_delay", "place": "at_impression", "sold": {"after_seconds": 90}}
+    values = {"delay_seconds": 5, "label_delay_seconds": 60}
+    for column, delay in {"dwell": 60, "place": 5, "sold": 90, "genre": 5, "label": 60}.items():
+        found = keys(**values, event_filter=f"{column} == 1").sequence_spec("s", known)
+        assert found.delay == delay, column
+    assert keys(**values, event_filter="dwell == 1").sequence_spec("s").delay == 5
 
 
 def test_a_filter_on_the_label_waits_for_the_label() -> None:

@@ -37,6 +37,29 @@ def test_dictionary_round_trip_through_yaml() -> None:
     assert DatasetSpec.from_dict(yaml.safe_load(yaml.safe_dump(SPEC.to_dict()))) == SPEC
 
 
+def test_when_side_columns_are_known() -> None:
+    assert "known" not in SPEC.to_dict() and SPEC.known_columns == {}
+    told = replace(
+        SPEC,
+        side_columns=("surface", "dwell", "sold"),
+        known={
+            "surface": "at_impression",
+            "sold": {"after_seconds": 2.5},
+        },
+    )
+    assert DatasetSpec.from_dict(yaml.safe_load(yaml.safe_dump(told.to_dict()))) == told
+    assert told.known_columns["dwell"] == "after_label_delay"
+    for known in (
+        {"dwel": "at_impression"},
+        {"surface": "later"},
+        ["surface"],
+        {"surface": {"after_seconds": -1}},
+        {"surface": {"after_seconds": float("nan")}},
+    ):
+        with pytest.raises(ConfigError, match="known"):
+            replace(SPEC, known=known)  # type: ignore[arg-type]
+
+
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         replace(
@@ -77,6 +100,9 @@ def test_unknown_and_missing_keys() -> None:
         {"sequences": (SequenceColumn("seen", of="item_id", max_len=0),)},
         {"columns": (*SPEC.columns, Column("a.b"))},
         {"columns": (*SPEC.columns, Column("timestamp"))},
+        {"columns": (*SPEC.columns, Column("group_id"))},
+        {"side_columns": ("teacher_logit",)},
+        {"label": "loopfm_label"},
         {"columns": (*SPEC.columns, Column("c", views=("vertical",)))},
     ],
 )
