@@ -30,7 +30,7 @@ from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.schema import MANIFEST_FILE, StoreManifest
 from fuxictr_loopfm.store.shard import read_manifest
 from fuxictr_loopfm.structuring.builder import build_pointers
-from fuxictr_loopfm.structuring.pointing import pointers_of_events
+from fuxictr_loopfm.structuring.pointing import exchanged, pointers_of_events
 
 
 def prepare_dataset(keys: LoopFMKeys, where: str) -> PreparedDataset:
@@ -209,15 +209,3 @@ class Workspace:
         times = self.prepared.timestamp[start:stop]
         store = EventStore.open(folder)
         return build_pointers(store, exchanged(entities) if shuffled else entities, times, spec)
-
-
-def exchanged(entities: np.ndarray) -> np.ndarray:
-    """(S,) entity ids with the distinct ones permuted: samples read another entity's history.
-
-    A permutation leaves one entity where it was on average.
-
-    The histories stay real and strictly earlier; only whose they are is wrong.
-    """
-    distinct, codes = np.unique(entities, return_inverse=True)
-    order = np.random.default_rng(0).permutation(len(distinct))
-    return distinct[order][codes]

@@ -68,7 +68,12 @@ class EventStore:
 
     @classmethod
     def open(
-        cls, folder: Path | str, *, verify: bool = False, memory_map: bool = False
+        cls,
+        folder: Path | str,
+        *,
+        verify: bool = False,
+        memory_map: bool = False,
+        codes: bool = True,
     ) -> EventStore:
         """Read a store; sizes, layout and row counts are always checked.
 
@@ -78,6 +83,8 @@ class EventStore:
             folder: the store.
             verify: also compare the checksums of all files.
             memory_map: leave ``codes`` on disk and map it; needs a store of one shard.
+            codes: False leaves them out, (n+1, 0): who only asks for keys and times saves most of
+                the memory.
 
         Raises:
             StoreError: incomplete, truncated, altered, mixed with another store, or of an unknown
@@ -85,10 +92,10 @@ class EventStore:
             ProvenanceError: the teacher was trained on what it logged, without backfill.
         """
         folder = Path(folder)
-        return read_whole(folder, lambda: cls._open(folder, verify, memory_map))
+        return read_whole(folder, lambda: cls._open(folder, verify, memory_map, codes))
 
     @classmethod
-    def _open(cls, folder: Path, verify: bool, memory_map: bool) -> EventStore:
+    def _open(cls, folder: Path, verify: bool, memory_map: bool, codes: bool) -> EventStore:
         manifest = read_manifest(folder)
         source_problems = provenance_problems(manifest)
         if source_problems:
@@ -102,7 +109,8 @@ class EventStore:
             altered = checksum_problems(folder, manifest)
             if altered:
                 raise StoreError("\n".join(altered))
-        return cls(folder=folder, manifest=manifest, **_read_shards(folder, manifest, memory_map))
+        arrays = _read_shards(folder, manifest, memory_map, codes)
+        return cls(folder=folder, manifest=manifest, **arrays)
 
     @property
     def num_events(self) -> int:
@@ -158,7 +166,9 @@ class EventStore:
         raise IndexError(f"row beyond the {self.num_events} events of {self.folder}")
 
 
-def _read_shards(folder: Path, manifest: StoreManifest, memory_map: bool) -> dict[str, Any]:
+def _read_shards(
+    folder: Path, manifest: StoreManifest, memory_map: bool, codes: bool
+) -> dict[str, Any]:
     """The fields of EventStore that come from the shard files."""
     for record in manifest.shards:
         # Before memory is reserved for the rows that the manifest claims.
@@ -169,12 +179,16 @@ def _read_shards(folder: Path, manifest: StoreManifest, memory_map: bool) -> dic
                 f"found a file of {record.bytes} bytes. {REBUILD}"
             )
     arrays: dict[str, AnyArray] = {}
+    if not codes:
+        arrays["codes"] = np.empty((manifest.rows + 1, 0), manifest.code_dtype)
     key_ptr = np.ones(manifest.keys + 1, np.int64)
     key_ids = []
     rows = keys = 0
     for index, record in enumerate(manifest.shards):
         with open_shard(folder, manifest, index) as datasets:
             for name, dtype in row_dtypes(manifest).items():
+                if name == "codes" and not codes:
+                    continue
                 if name == "codes" and memory_map:
                     arrays[name] = h5.map_array(datasets[name], folder / record.file)
                     continue

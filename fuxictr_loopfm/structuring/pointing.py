@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,3 +68,20 @@ def pointers_of_events(
     if found < num_samples:
         return None
     return Pointers(end=end, length=length, spec=spec, store_fingerprint=manifest.fingerprint)
+
+
+def exchanged(entities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Entity ids for the shuffled control: the distinct ones permuted, always in the same way.
+
+    A sample then reads another entity's history, which stays real and strictly earlier; only whose
+    it is is wrong. A permutation leaves one entity where it was on average.
+
+    Args:
+        entities: (S,) integers or text.
+
+    Returns:
+        (S,) of the same dtype.
+    """
+    distinct, codes = np.unique(entities, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(distinct))
+    return np.asarray(distinct[order][codes])

@@ -1,4 +1,4 @@
-"""Audit a store against the log it was built from, and pointers against the causal rule."""
+"""Audits a store: are its events those of the log it was built from, in the order of the format?"""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.keys import factorize_keys, shard_of_keys
-from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.schema import PAD_SRC_ROW, StoreManifest, provenance_problems
 from fuxictr_loopfm.store.shard import checksum_problems, read_manifest
-from fuxictr_loopfm.structuring.builder import build_pointers
 
 if TYPE_CHECKING:
     from fuxictr_loopfm.prepared.dataset import PreparedDataset
@@ -45,43 +43,6 @@ def verify_store(folder: Path | str, prepared: PreparedDataset) -> list[str]:
         return problems or _log_problems(store, prepared)
     except LoopFMError as error:
         return [str(error)]
-
-
-def verify_pointers(
-    store: EventStore, pointers: Pointers, keys: AnyArray, times: NDArray[np.int64]
-) -> list[str]:
-    """Compare pointers with the causal rule; empty if every sample agrees.
-
-    Args:
-        store: the store they point into.
-        pointers: S samples.
-        keys: (S,) the samples' keys.
-        times: (S,) the samples' times.
-
-    Returns:
-        At most one message, about the first sample that disagrees.
-    """
-    if pointers.store_fingerprint != store.manifest.fingerprint:
-        return [
-            f"pointers: store: expected {store.manifest.fingerprint}, found "
-            f"{pointers.store_fingerprint}. Build them for this store."
-        ]
-    expected = build_pointers(store, keys, times, pointers.spec)
-    if len(expected) != len(pointers):
-        return [f"pointers: expected {len(expected)} samples, found {len(pointers)}."]
-    wrong = (expected.end != pointers.end) | (expected.length != pointers.length)
-    if not wrong.any():
-        return []
-    sample = int(np.argmax(wrong))
-    ranges = [
-        f"rows [{int(each.end[sample]) - int(each.length[sample])}, {int(each.end[sample])})"
-        for each in (expected, pointers)
-    ]
-    return [
-        f"pointers: sample {sample} (key {np.asarray(keys)[sample]}, time "
-        f"{np.asarray(times)[sample]}): expected {ranges[0]}, found {ranges[1]}; "
-        f"{int(wrong.sum())} of {len(pointers)} samples disagree with {pointers.spec}."
-    ]
 
 
 def _origin_problems(folder: Path, manifest: StoreManifest, prepared: PreparedDataset) -> list[str]:

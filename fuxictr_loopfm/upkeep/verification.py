@@ -11,7 +11,8 @@ from tqdm import tqdm
 from fuxictr_loopfm.errors import DataError, LoopFMError
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.upkeep.kinds import Found, find_artifacts
-from fuxictr_loopfm.upkeep.verification_checks import CHECKS, Report
+from fuxictr_loopfm.upkeep.report import Report
+from fuxictr_loopfm.upkeep.verification_checks import CHECKS
 
 # A bar for what takes longer than this.
 _PATIENCE_SECONDS = 2.0

@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from fuxictr_loopfm.data.artifact import file_problems, read_description
-from fuxictr_loopfm.errors import LoopFMError, StoreError
+from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.files.seals import SEAL
 from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE
 from fuxictr_loopfm.pipeline.teacher_files import read_teacher_manifest, teacher_problems
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import read_records
-from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, part_problems
-from fuxictr_loopfm.store.h5 import open_h5, read_attributes
 from fuxictr_loopfm.store.part_record import PartRecord, record_path
-from fuxictr_loopfm.store.pointers import Pointers, file_problem
-from fuxictr_loopfm.store.schema import StoreManifest, provenance_problems
+from fuxictr_loopfm.store.schema import provenance_problems
 from fuxictr_loopfm.store.shard import checksum_problems, open_shard, read_manifest
 from fuxictr_loopfm.structuring.verify import verify_store
 from fuxictr_loopfm.upkeep.kinds import RECORD, Found
-
-
-@dataclass
-class Report:
-    """What was checked, and what is wrong.
-
-    Attributes:
-        prepared: the data set that artifacts should be of; None if that was not asked.
-        every: artifacts of other data sets are wrong, too; else they are left out.
-        checked: lines for the user.
-        problems: a message each, naming the file and the place.
-    """
-
-    prepared: PreparedDataset | None = None
-    every: bool = True
-    checked: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def compare(self, path: Path, dataset_id: object, dataset_fingerprint: object) -> None:
-        """Note if an artifact is of another data set, or of another version of this one."""
-        if self.prepared is None or None in (dataset_id, dataset_fingerprint):
-            return
-        expected = self.prepared.spec.dataset_id
-        if dataset_id != expected:
-            if self.every:
-                self.problems.append(f"{path}: dataset_id: expected {expected}, found {dataset_id}")
-        elif dataset_fingerprint != self.prepared.fingerprint:
-            self.problems.append(
-                f"{path}: dataset_fingerprint: expected {self.prepared.fingerprint}, found "
-                f"{dataset_fingerprint}; it was made from other data"
-            )
+from fuxictr_loopfm.upkeep.pointer_checks import check_pointers, check_pointers_into, stores_in
+from fuxictr_loopfm.upkeep.report import Report
 
 
 def _prepared(found: Found, report: Report) -> str:
@@ -138,7 +103,7 @@ def _store(found: Found, report: Report) -> str:
     report.problems += [f"{found.path}: {each}" for each in provenance_problems(manifest)]
     report.problems += checksum_problems(found.path, manifest)
     # A store's name says what it was made of, so no two of them are the same.
-    twins = [path for path, other in _stores_in(found.path.parent) if other == manifest]
+    twins = [path for path, other in stores_in(found.path.parent) if other == manifest]
     if found.path.name.startswith("store-") and len(twins) > 1:
         report.problems.append(
             f"{found.path}: expected a store of its own, found the same in "
@@ -156,48 +121,19 @@ def _store(found: Found, report: Report) -> str:
             pass  # its layout is what the manifest says
     prepared = report.prepared
     if prepared is None:
-        return f"{line}\nnot checked against the log; give --prepared"
-    if not report.every and manifest.dataset_id != prepared.spec.dataset_id:
-        return line
-    report.problems += verify_store(found.path, prepared)
-    return f"{line}\n{prepared.folder}: keys, times, labels and periods of every event agree"
+        line += "\nnot checked against the log; give --prepared"
+    elif report.every or manifest.dataset_id == prepared.spec.dataset_id:
+        report.problems += verify_store(found.path, prepared)
+        line += f"\n{prepared.folder}: keys, times, labels and periods of every event agree"
+    if report.every and not report.problems:
+        # Asked for this store alone; in a folder of artifacts its pointers are found by themselves.
+        count = check_pointers_into(found.path, manifest, report)
+        line += f"\n{count} file(s) of pointers into it agree with the causal rule" if count else ""
+    return line
 
 
 def _pointers(found: Found, report: Report) -> str:
-    path = found.path
-    problem = file_problem(path)
-    if problem:
-        raise StoreError(problem)
-    with open_h5(path) as file:
-        attributes = read_attributes(file, path, ("store", "spec"))
-    if record_path(path).is_file():
-        identity = fingerprint(PartRecord.read(path).meta)
-        if not path.stem.endswith(identity):
-            report.problems.append(
-                f"{path}: expected pointers {path.stem.rpartition('-')[2]} as its name says, found "
-                f"{identity}: they are of other samples"
-            )
-    store = _store_of(path, attributes["store"])
-    if store is None:
-        return f"pointers into store {attributes['store']}, which is not beside them"
-    try:
-        spec = SequenceSpec(**json.loads(attributes["spec"]))
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{path}: spec: expected a rule, found {attributes['spec']!r}") from error
-    return f"pointers of {len(Pointers.load(path, store=store, spec=spec))} samples: checksums hold"
-
-
-def _store_of(path: Path, wanted: str) -> StoreManifest | None:
-    """The manifest of the store beside the pointers' folder that they point into."""
-    stores = _stores_in(path.parent.parent)
-    return next((manifest for _, manifest in stores if manifest.fingerprint == wanted), None)
-
-
-def _stores_in(folder: Path) -> Iterator[tuple[Path, StoreManifest]]:
-    """Those that can be read."""
-    for path in sorted(folder.glob("store-*")):
-        with suppress(LoopFMError):
-            yield path, read_manifest(path)
+    return check_pointers(found.path, report)
 
 
 def _records(found: Found, report: Report) -> str:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Loop, new_loop
 from planted import log_frame, write_log
 
 from fuxictr_loopfm.commands.cli import main
+from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import write_record
+from fuxictr_loopfm.spec import SequenceSpec
+from fuxictr_loopfm.store.event_store import EventStore
+from fuxictr_loopfm.store.part_record import PartRecord
+from fuxictr_loopfm.store.pointers import Pointers
+from fuxictr_loopfm.store.shard import read_manifest
+from fuxictr_loopfm.structuring.builder import build_pointers
+from fuxictr_loopfm.structuring.pointing import exchanged
 from fuxictr_loopfm.upkeep.verification import verify_folder
 
 
@@ -106,3 +118,79 @@ def test_training_refuses_a_store_by_other_keys(own_loop: Loop) -> None:
     with pytest.raises(Exception, match="key: expected user_id, found item_id"):
         own_loop.run("loopfm")
     assert any("found the same in" in problem for problem in verify_folder(mine).problems)
+
+
+def other_delay(_: Path, pointers: Pointers) -> Pointers:
+    return replace(pointers, spec=replace(pointers.spec, delay=pointers.spec.delay + 10**6))
+
+
+def shifted_by_one(_: Path, pointers: Pointers) -> Pointers:
+    """Every range that is not at the end of its key's rows also ends one row later."""
+    return replace(pointers, end=np.where(pointers.length > 0, pointers.end + 1, 0).astype("u4"))
+
+
+def one_event_less(_: Path, pointers: Pointers) -> Pointers:
+    return replace(pointers, length=np.maximum(pointers.length, 1) - (pointers.length > 0))
+
+
+def of_other_users(root: Path, pointers: Pointers) -> Pointers:
+    """Those of the shuffled control, sealed as if they were the users' own."""
+    prepared = PreparedDataset.load(root / "prepared")
+    (store,) = root.glob("artifacts/*/store-*")
+    rows = prepared.rows_of(prepared.spec.periods.test)
+    users = exchanged(prepared.array("user_id")[rows])
+    times = prepared.timestamp[rows]
+    return build_pointers(EventStore.open(store), users, times, pointers.spec)
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            shifted_by_one,
+            r"sample \d+ \(user_id \w+, time \d+\): reads event \d+ at time",
+        ),
+        (one_event_less, r"reads \d+ events without event \d+ at time \d+, which is one of the"),
+        (of_other_users, r"reads event \d+ at time \d+, which is of user_id \w+; rule: t_event"),
+        (other_delay, r"which is not before \d+ - delay \d{7}; rule: t_event < t - delay \d{7}"),
+    ],
+)
+def test_sealed_pointers_that_break_the_causal_rule(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Path, Pointers], Pointers],
+    words: str,
+    with_log: bool,
+) -> None:
+    """Every checksum, record and name fits; the rule alone tells, from the log or the store."""
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    (path,) = root.glob("artifacts/*/pointers/test-*.h5")
+    (store,) = root.glob("artifacts/*/store-*")
+    meta = PartRecord.read(path).meta
+    spec = SequenceSpec(**meta["spec"])
+    pointers = change(root, Pointers.load(path, store=read_manifest(store), spec=spec))
+    meta["spec"] = pointers.spec.to_dict()
+    path.unlink()
+    path.with_suffix(".json").unlink()
+    path = path.with_name(f"test-{fingerprint(meta)}.h5")
+    pointers.save(path, meta)
+    log = ["--prepared", str(root / "prepared")] if with_log else []
+    for folder in (path, store, root):
+        with pytest.raises(SystemExit) as stopped:
+            main(["verify", str(folder), *log])
+        message = capsys.readouterr().err
+        assert stopped.value.code == 1 and str(path) in message
+        assert re.search(words, message), message
+
+
+def test_pointers_of_the_shuffled_control_follow_the_rule_of_their_own(own_loop: Loop) -> None:
+    own_loop.run("loopfm", loopfm_control="shuffled_users", epochs=1)
+    pointers = own_loop.artifacts / "pointers"
+    for prepared in (own_loop.prepared.folder, None):
+        report = verify_folder(pointers, prepared)
+        assert report.problems == [] and len(report.checked) == 2
+    text = "\n".join(verify_folder(pointers, own_loop.prepared.folder).checked)
+    assert text.count("every sample agrees with the causal rule") == 2

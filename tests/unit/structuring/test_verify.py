@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -11,11 +10,8 @@ import pytest
 from eight_events import TinyLog, build, fields
 
 from fuxictr_loopfm.files.atomic import sha256_file
-from fuxictr_loopfm.spec import SequenceSpec
-from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.schema import manifest_fingerprint, shard_identity
-from fuxictr_loopfm.structuring.builder import build_pointers
-from fuxictr_loopfm.structuring.verify import verify_pointers, verify_store
+from fuxictr_loopfm.structuring.verify import verify_store
 
 # Sorted by (user, time, row): a has rows 5, 7 and b has rows 4, 6 of the log.
 
@@ -137,38 +133,3 @@ def test_a_teacher_that_saw_what_it_logged_is_found_unless_backfill(tmp_path):
 def test_a_folder_without_a_store_is_one_problem(tmp_path):
     problems = verify_store(tmp_path, TinyLog())
     assert len(problems) == 1 and "manifest.json: the file is missing" in problems[0]
-
-
-@pytest.fixture
-def pointed(tmp_path):
-    build(tmp_path / "store")
-    store = EventStore.open(tmp_path / "store")
-    keys, times = np.array(["a", "b", "a", "z"], object), np.array([30, 31, 31, 99])
-    return store, build_pointers(store, keys, times, SequenceSpec(max_len=2)), keys, times
-
-
-def test_true_pointers_have_no_problems(pointed):
-    assert verify_pointers(*pointed) == []
-
-
-@pytest.mark.parametrize(
-    ("end", "length", "words"),
-    [
-        ([3, 5, 3, 0], [2, 2, 2, 0], "sample 0 (key a, time 30): expected rows [1, 2), found rows"),
-        ([2, 5, 3, 0], [1, 2, 1, 0], "sample 2 (key a, time 31): expected rows [1, 3), found rows"),
-        ([2, 5, 3, 5], [1, 2, 2, 1], "sample 3 (key z, time 99): expected rows [0, 0), found rows"),
-    ],
-)
-def test_the_first_wrong_pointer_is_named(pointed, end, length, words):
-    store, pointers, keys, times = pointed
-    wrong = replace(pointers, end=np.array(end, np.uint32), length=np.array(length, np.uint8))
-    problems = verify_pointers(store, wrong, keys, times)
-    assert len(problems) == 1 and words in problems[0]
-    assert "1 of 4 samples disagree with SequenceSpec(max_len=2" in problems[0]
-
-
-def test_pointers_of_another_store_or_number_of_samples_are_named(pointed):
-    store, pointers, keys, times = pointed
-    other = replace(pointers, store_fingerprint="0" * 16)
-    assert "store: expected" in verify_pointers(store, other, keys, times)[0]
-    assert "expected 3 samples, found 4" in verify_pointers(store, pointers, keys[:3], times[:3])[0]
