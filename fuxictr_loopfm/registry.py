@@ -88,14 +88,17 @@ class Registry(Mapping[str, type[EntryT]], Generic[EntryT]):
         self._entries: dict[str, type[EntryT]] = {}
 
     def add(self, entry: type[EntryT]) -> None:
-        """Make a class known under its ``kind``; the same class again changes nothing.
+        """Make a class known under its ``kind``.
+
+        A class of the same module and name takes the place of the former one, so that a cell of a
+        notebook can run again.
 
         Raises:
             ConfigError: the kind is no name or taken, or an option is declared otherwise already.
         """
         problems = [*self._name_problems(entry), *self._option_problems(entry)]
         if problems:
-            where = f"{self.key} {entry.__module__}.{entry.__qualname__}"
+            where = f"{self.key} {_full_name(entry)}"
             raise ConfigError([f"{where}: {problem}" for problem in problems])
         self._entries[entry.kind] = entry
 
@@ -149,11 +152,12 @@ class Registry(Mapping[str, type[EntryT]], Generic[EntryT]):
         kind = getattr(entry, "kind", None)
         if not isinstance(kind, str) or not kind or not kind.isidentifier():
             yield f"kind: expected a name of letters, digits and underscores, found {kind!r}"
-        elif self._entries.get(kind, entry) is not entry:
-            yield f"kind: expected a new name, found {kind!r} of {self._entries[kind].__module__}"
+        elif kind in self and _full_name(self[kind]) != _full_name(entry):
+            yield f"kind: expected a new name, found {kind!r} of {_full_name(self[kind])}"
 
     def _option_problems(self, entry: type[EntryT]) -> Iterator[str]:
-        known = self.options()
+        others = [other for other in self.values() if _full_name(other) != _full_name(entry)]
+        known = {self.key_of(option): option for other in others for option in other.options}
         for option in entry.options:
             key = self.key_of(option)
             if not option.name.isidentifier() or option.name in self._reserved:
@@ -165,3 +169,7 @@ class Registry(Mapping[str, type[EntryT]], Generic[EntryT]):
                     f"options: {option.name}: expected what another {self.key} declares for "
                     f"loopfm_{key}, {known[key]}, found {option}. Choose another name."
                 )
+
+
+def _full_name(entry: type) -> str:
+    return f"{entry.__module__}.{entry.__qualname__}"

@@ -35,7 +35,7 @@ class Codec(ABC):
             of 256 values for each place does it; None if ``decode`` alone can.
         dim: embedding width d.
         width: codes per row w.
-        dtype: numpy type of one code.
+        dtype: numpy type of one code; stores keep uint8, int8, float16 and float32.
     """
 
     kind: ClassVar[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,16 @@ def import_project(folder: Path) -> ModuleType | None:
     """
     source = folder / "src"
     return _import_package(source) if (source / "__init__.py").is_file() else None
+
+
+def import_projects(zoos: Sequence[Path]) -> None:
+    """Have the projects among ``zoos`` register what they do, in a process that read no expid.
+
+    Raises:
+        ConfigError: importing one failed.
+    """
+    for zoo in zoos:
+        import_project(zoo)
 
 
 def _models_of_project(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fuxictr_loopfm.config.zoo import import_projects
 from fuxictr_loopfm.extraction.extractor import EmbeddingBatch, extract
 from fuxictr_loopfm.extraction.parts import Part, consecutive, write_parts
 from fuxictr_loopfm.extraction.tap import TapRecorder
@@ -46,6 +47,7 @@ class ExtractionTask:
 
     def _loaded(self) -> TeacherRun:
         teacher, keys, prepared, root = self._made_of
+        import_projects(teacher.zoos)
         return TeacherRun(teacher, keys, PreparedDataset.load(prepared), root).ready()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from fuxictr_loopfm.compression.quantizer import CODECS, build_codec
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
+from fuxictr_loopfm.config.zoo import import_projects
 from fuxictr_loopfm.engine import run_shards
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint, locked
@@ -42,15 +43,18 @@ class StructuringTask:
         source: its events.
         plan: its manifest.
         memory_limit: bytes for this worker, or None.
+        zoos: of the experiment; a project among them may have registered the codec.
     """
 
     parts: Path
     source: LoggedEvents
     plan: StorePlan
     memory_limit: int | None
+    zoos: tuple[Path, ...]
 
     def __call__(self, shard: int) -> None:
         """Build a shard."""
+        import_projects(self.zoos)
         build_shards(self.parts, self.source, self.plan, [shard], self.memory_limit)
 
 
@@ -63,6 +67,7 @@ class StructuringPass:
         entity: column whose values say whose an event is, such as the user.
         extraction: folder of the complete extraction log; None for a store without embeddings.
         root: folder of the data set's artifacts.
+        zoos: the experiment's, for workers.
     """
 
     def __init__(
@@ -72,9 +77,11 @@ class StructuringPass:
         entity: str,
         extraction: Path | None,
         root: Path,
+        zoos: tuple[Path, ...] = (),
     ) -> None:
         self._keys, self._prepared, self._entity = keys, prepared, entity
         self._extraction = extraction
+        self._zoos = zoos
         identity = {
             "prepared": prepared.fingerprint,
             "extraction": None if extraction is None else extraction.name,
@@ -177,7 +184,10 @@ class StructuringPass:
             return
         each = None if memory_limit is None else memory_limit // min(workers, len(shards))
         run_shards(
-            StructuringTask(parts, source, plan, each), shards, engine=engine, workers=workers
+            StructuringTask(parts, source, plan, each, self._zoos),
+            shards,
+            engine=engine,
+            workers=workers,
         )
 
     def _source_and_plan(self) -> tuple[LoggedEvents, StorePlan]:

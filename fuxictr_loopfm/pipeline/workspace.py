@@ -148,7 +148,14 @@ class Workspace:
                 logged.build()
             logged.require_own()
             extraction = logged.folder
-        return StructuringPass(self.keys, self.prepared, entity, extraction, self.artifact_root)
+        return StructuringPass(
+            self.keys,
+            self.prepared,
+            entity,
+            extraction,
+            self.artifact_root,
+            self.experiment.zoos,
+        )
 
     def store(self, entity: str) -> EventStore:
         """Events sorted by entity and time; built if it is missing."""
