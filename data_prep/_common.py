@@ -69,8 +69,9 @@ def _remedy(error: LoopFMError, options: argparse.Namespace) -> str:
             f"Nothing was written. Correct {options.spec} or the log that it names; "
             "data_prep/custom_example.yaml explains every key."
         )
+    named = "--data" if "data" in options else "--reviews and --meta"
     return (
-        "Nothing was written. Correct the files, or --data; data_prep/README.md says which files "
+        f"Nothing was written. Correct the files, or {named}; data_prep/README.md says which files "
         "are needed and where they are from."
     )
 

@@ -90,6 +90,7 @@ class Checkout:
             hint = did_you_mean(dataset_id, scripts) or f"; known: {sorted(scripts)}"
             raise ConfigError(
                 f"DATASET={dataset_id}: no script in data_prep/ makes it{hint}. For a log of your "
-                "own run data_prep/custom.py first and give its output folder as DATA."
+                "own run data_prep/custom.py first, for an Amazon category "
+                "data_prep/amazon_reviews.py, and give its output folder as DATA."
             )
         return scripts[dataset_id]
