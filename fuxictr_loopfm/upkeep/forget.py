@@ -28,15 +28,8 @@ from fuxictr_loopfm.store.h5 import writing
 from fuxictr_loopfm.store.part_record import record_path
 from fuxictr_loopfm.store.shard import read_manifest
 from fuxictr_loopfm.structuring.shards import write_store_manifest
-from fuxictr_loopfm.upkeep.forget_plan import (
-    DELETE,
-    REWRITE,
-    Artifact,
-    Step,
-    deletion_steps,
-    find_artifacts,
-    outdated_steps,
-)
+from fuxictr_loopfm.upkeep.forget_plan import artifacts_of, deletion_steps, outdated_steps
+from fuxictr_loopfm.upkeep.forget_rules import DELETE, REWRITE, Artifact, Deletion, Step
 
 _STAGING = ".loopfm-staging"
 
@@ -81,7 +74,7 @@ def forget_users(
     """
     with _held(folder) as prepared:
         prepared.verify()
-        found = find_artifacts(prepared, artifacts)
+        found = artifacts_of(prepared, artifacts)
         if not dry_run:
             _clear_leftovers(prepared, found, artifacts)
         gone = rows_of_users(prepared, users)
@@ -90,9 +83,8 @@ def forget_users(
         with _changed(folder, dry_run) as changed:
             left = write_without(prepared, gone, users, changed)
             without = Without(gone, left.fingerprint)
-            steps = deletion_steps(
-                found, prepared.fingerprint, left.fingerprint, users, weights=weights
-            )
+            deletion = Deletion(users, prepared.fingerprint, left.fingerprint, weights)
+            steps = deletion_steps(found, deletion)
             if not dry_run:
                 for step in steps:
                     _carry_out(step, without)
@@ -112,7 +104,7 @@ def forget_outdated(
         dry_run: change nothing.
     """
     with _held(folder) as prepared:
-        found = find_artifacts(prepared, artifacts)
+        found = artifacts_of(prepared, artifacts)
         steps = outdated_steps(found, prepared.fingerprint, ())
         if not dry_run:
             _clear_leftovers(prepared, found, artifacts)

@@ -1,89 +1,158 @@
-"""Which artifacts lie in a folder, told by names alone: what is in the files may be damaged."""
+"""Every kind of artifact, once: how it is recognised, how it is verified, what forgetting does.
+
+A new kind is one more entry of ``KINDS``. Artifacts are recognised by the names of files alone,
+because what is in them may be damaged.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuxictr_loopfm.data.artifact import FEATURE_MAP_FILE
 from fuxictr_loopfm.data.artifact import MANIFEST_FILE as VIEW_FILE
-from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
 from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE
 from fuxictr_loopfm.pipeline.teacher_files import WEIGHTS_FILE
 from fuxictr_loopfm.prepared.columns_io import SPEC_FILE
 from fuxictr_loopfm.store.schema import MANIFEST_FILE
+from fuxictr_loopfm.upkeep import checks, forget_rules
+from fuxictr_loopfm.upkeep.found import Found
+from fuxictr_loopfm.upkeep.report import Report
+
+# The names of all files in a folder, or beside a file.
+Names = set[str]
 
 _SHARD = re.compile(r"shard-\d{5}\.h5")
 _PART = re.compile(r"period-[A-Za-z0-9_-]+\.h5")
 _POINTERS = re.compile(r"[A-Za-z0-9_]+-[0-9a-f]{16}\.h5")
-RECORD = re.compile(r".+-seed-?\d+\.json")
-_FOLDER = re.compile(r"(store|teacher|extraction)-[0-9a-f]{16}")
+
+
+def _nothing(_: Path, __: Names) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
-class Found:
-    """One artifact.
+class Kind:
+    """One kind of artifact.
 
     Attributes:
-        kind: ``prepared``, ``view``, ``teacher``, ``extraction``, ``store``, ``pointers``,
-            ``records``; or ``unfinished``, ``leftover``, ``unknown``.
-        path: its folder, or its file for pointers.
-        files: those of ``records`` and ``unknown``.
+        name: for messages.
+        is_folder: do the names of its files make a folder this artifact?
+        prefix: a folder called ``<prefix>-<16 hex digits>`` is one, too, unfinished or not.
+        last_file: written last; without it the artifact is not finished. "" if there is none.
+        is_file: is this file, in a folder with any others, this artifact?
+        each_alone: every file is an artifact of its own; else those of a folder are one.
+        check: verifies one, noting problems, and returns a line on what was checked; None if it
+            carries nothing to check it by.
+        forget: what becomes of it when users are deleted.
     """
 
-    kind: str
-    path: Path
-    files: tuple[Path, ...] = ()
+    name: str
+    is_folder: Callable[[Path, Names], bool] = _nothing
+    prefix: str = ""
+    last_file: str = ""
+    is_file: Callable[[Path, Names], bool] = _nothing
+    each_alone: bool = False
+    check: Callable[[Found, Report], str] | None = None
+    forget: forget_rules.Rule = forget_rules.UNTOUCHED
 
 
-def find_artifacts(path: Path) -> Iterator[Found]:
-    """All artifacts at a path: one, a folder of them, or folders of folders."""
-    if path.is_file():
-        kind = _kind_of_file(path)
-        yield Found(kind, path if kind == "pointers" else path.parent, (path,))
-        return
-    folder = _kind_of_folder(path)
-    if folder:
-        yield Found(folder, path)
-        return
-    files: dict[str, list[Path]] = {}
-    for each in sorted(path.iterdir()):
-        if each.name.startswith(TEMPORARY_PREFIX):
-            yield Found("leftover", each)
-        elif each.is_dir() and not each.is_symlink():
-            yield from find_artifacts(each)
-        elif not each.name.startswith("."):
-            files.setdefault(_kind_of_file(each), []).append(each)
-    pointers = files.pop("pointers", [])
-    yield from (Found("pointers", each) for each in pointers)
-    told = {each.with_suffix(".json") for each in pointers}
-    files["unknown"] = [each for each in files.get("unknown", []) if each not in told]
-    yield from (Found(kind, path, tuple(each)) for kind, each in files.items() if each)
+def _is_prepared(_: Path, names: Names) -> bool:
+    return SPEC_FILE in names
 
 
-def _kind_of_file(path: Path) -> str:
-    if path.suffix == ".jsonl" or RECORD.fullmatch(path.name):
-        return "records"
-    return "pointers" if _POINTERS.fullmatch(path.name) else "unknown"
+def _is_view(path: Path, names: Names) -> bool:
+    exported = any(_is_export(path / name, names) for name in names)
+    return VIEW_FILE in names or (FEATURE_MAP_FILE in names and not exported)
 
 
-def _kind_of_folder(path: Path) -> str | None:
-    names = {each.name for each in path.iterdir()}
-    if SPEC_FILE in names:
-        return "prepared"
-    if VIEW_FILE in names:
-        return "view"
-    named = _FOLDER.fullmatch(path.name)
-    if any(map(_SHARD.fullmatch, names)):
-        kind = "store"
-    elif WEIGHTS_FILE in names:
-        kind = "teacher"
-    elif CALIBRATION_FILE in names or any(map(_PART.fullmatch, names)):
-        kind = "extraction"
-    elif named and MANIFEST_FILE in names:
-        kind = named[1]
-    else:
-        return "unfinished" if FEATURE_MAP_FILE in names or named else None
-    return kind if MANIFEST_FILE in names else "unfinished"
+def _is_parts(path: Path, _: Names) -> bool:
+    return path.name.endswith(".parts")
+
+
+def _is_store(_: Path, names: Names) -> bool:
+    return any(map(_SHARD.fullmatch, names))
+
+
+def _is_teacher(_: Path, names: Names) -> bool:
+    return WEIGHTS_FILE in names
+
+
+def _is_extraction(_: Path, names: Names) -> bool:
+    return CALIBRATION_FILE in names or any(map(_PART.fullmatch, names))
+
+
+def _is_pointers(path: Path, _: Names) -> bool:
+    in_folder = path.parent.name == "pointers" and path.suffix == ".h5"
+    return in_folder or _POINTERS.fullmatch(path.name) is not None
+
+
+def _is_export(path: Path, names: Names) -> bool:
+    """One of the two tables of a split, which come with a feature map."""
+    other = {".npz": ".parquet", ".parquet": ".npz"}.get(path.suffix)
+    return other is not None and {FEATURE_MAP_FILE, _beside(path.name, other)} <= names
+
+
+def _is_predictions(path: Path, names: Names) -> bool:
+    return path.suffix == ".npz" and _beside(path.name, ".json") in names
+
+
+def _is_record(path: Path, _: Names) -> bool:
+    return path.suffix == ".jsonl" or checks.RECORD.fullmatch(path.name) is not None
+
+
+def _beside(name: str, suffix: str) -> str:
+    return str(Path(name).with_suffix(suffix))
+
+
+# In the order in which a folder's or file's kind is asked for.
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("prepared", _is_prepared, check=checks.check_prepared),
+        Kind(
+            "view",
+            _is_view,
+            last_file=VIEW_FILE,
+            check=checks.check_view,
+            forget=forget_rules.VIEW,
+        ),
+        Kind("parts", _is_parts, last_file=MANIFEST_FILE, forget=forget_rules.PARTS),
+        Kind(
+            "store",
+            _is_store,
+            prefix="store",
+            last_file=MANIFEST_FILE,
+            check=checks.check_store,
+            forget=forget_rules.STORE,
+        ),
+        Kind(
+            "teacher",
+            _is_teacher,
+            prefix="teacher",
+            last_file=MANIFEST_FILE,
+            check=checks.check_teacher,
+            forget=forget_rules.TEACHER,
+        ),
+        Kind(
+            "extraction",
+            _is_extraction,
+            prefix="extraction",
+            last_file=MANIFEST_FILE,
+            check=checks.check_extraction,
+            forget=forget_rules.EXTRACTION,
+        ),
+        Kind(
+            "pointers",
+            is_file=_is_pointers,
+            each_alone=True,
+            check=checks.check_pointer_file,
+            forget=forget_rules.POINTERS,
+        ),
+        Kind("export", is_file=_is_export, forget=forget_rules.EXPORT),
+        Kind("predictions", is_file=_is_predictions, forget=forget_rules.PREDICTIONS),
+        Kind("records", is_file=_is_record, check=checks.check_records),
+    )
+}

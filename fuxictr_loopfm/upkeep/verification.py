@@ -10,16 +10,17 @@ from tqdm import tqdm
 
 from fuxictr_loopfm.errors import DataError, LoopFMError
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.upkeep.kinds import Found, find_artifacts
+from fuxictr_loopfm.upkeep.finding import LEFTOVER, UNKNOWN, find_artifacts
+from fuxictr_loopfm.upkeep.found import Found
+from fuxictr_loopfm.upkeep.kinds import KINDS
 from fuxictr_loopfm.upkeep.report import Report
-from fuxictr_loopfm.upkeep.verification_checks import CHECKS
 
 # A bar for what takes longer than this.
 _PATIENCE_SECONDS = 2.0
+_UNFINISHED = "unfinished; the next run goes on with it or builds it again"
 _NOTES = {
-    "unfinished": "unfinished; the next run goes on with it or builds it again",
-    "leftover": "left by a process that was killed; the next run removes it",
-    "unknown": "no artifacts, not checked",
+    LEFTOVER: "left by a process that was killed; the next run removes it",
+    UNKNOWN: "no artifacts, not checked",
 }
 
 
@@ -39,8 +40,8 @@ def verify_folder(path: Path, prepared: Path | None = None) -> Report:
             "Give data/artifacts/<dataset> or what is in it."
         )
     found = list(find_artifacts(path))
-    known = [each for each in found if each.kind in CHECKS]
-    if not known and not any(each.kind == "unfinished" for each in found):
+    known = [each for each in found if each.finished and _can_be_checked(each)]
+    if not known and all(each.finished for each in found):
         raise DataError(
             f"{path}: expected a prepared data set, an encoded view, a teacher, an extraction log, "
             "a store, pointers, records, or a folder of them, found none. Give "
@@ -53,15 +54,23 @@ def verify_folder(path: Path, prepared: Path | None = None) -> Report:
     for each in bar if sys.stderr.isatty() else known:
         _check(each, report)
     for each in found:
-        if each.kind in _NOTES:
-            report.checked.append(f"{each.path}: {_NOTES[each.kind]}{_names(each.files)}")
+        if not each.finished:
+            report.checked.append(f"{each.path}: {_UNFINISHED}")
+        elif not _can_be_checked(each):
+            note = _NOTES.get(each.kind, f"{each.kind} without checksums, not checked")
+            report.checked.append(f"{each.path}: {note}{_names(each.files)}")
     return report
 
 
+def _can_be_checked(found: Found) -> bool:
+    return found.kind in KINDS and KINDS[found.kind].check is not None
+
+
 def _check(found: Found, report: Report) -> None:
-    own = Report(report.prepared, report.every)
+    own, check = Report(report.prepared, report.every), KINDS[found.kind].check
+    assert check is not None
     try:
-        line = CHECKS[found.kind](found, own)
+        line = check(found, own)
     except LoopFMError as error:
         own.problems.append(str(error))
     if own.problems:

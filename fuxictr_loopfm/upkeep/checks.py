@@ -1,8 +1,11 @@
-"""What is checked of each kind of artifact by ``loopfm verify``."""
+"""What ``loopfm verify`` checks of each kind of artifact.
+
+Every check notes its problems in a report and returns a line on what was checked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from pathlib import Path
 
 from fuxictr_loopfm.data.artifact import file_problems, read_description
@@ -18,19 +21,23 @@ from fuxictr_loopfm.store.part_record import PartRecord, record_path
 from fuxictr_loopfm.store.schema import provenance_problems
 from fuxictr_loopfm.store.shard import checksum_problems, open_shard, read_manifest
 from fuxictr_loopfm.structuring.verify import verify_store
-from fuxictr_loopfm.upkeep.kinds import RECORD, Found
+from fuxictr_loopfm.upkeep.found import Found
 from fuxictr_loopfm.upkeep.pointer_checks import check_pointers, check_pointers_into, stores_in
 from fuxictr_loopfm.upkeep.report import Report
 
+RECORD = re.compile(r".+-seed-?\d+\.json")
 
-def _prepared(found: Found, report: Report) -> str:
+
+def check_prepared(found: Found, report: Report) -> str:
+    """Checksums of a prepared data set."""
     prepared = PreparedDataset.load(found.path)
     prepared.verify()
     report.compare(found.path, prepared.spec.dataset_id, prepared.fingerprint)
     return f"prepared data set of {prepared.spec.rows} events: checksums hold"
 
 
-def _view(found: Found, report: Report) -> str:
+def check_view(found: Found, report: Report) -> str:
+    """Checksums of an encoded view, and that it was encoded from the data set."""
     manifest = read_description(found.path)
     report.problems += file_problems(found.path, manifest)
     if report.prepared is not None and "parts" in manifest:
@@ -44,7 +51,8 @@ def _view(found: Found, report: Report) -> str:
     return f"{manifest['view']} view in {len(manifest['files'])} files: checksums hold"
 
 
-def _teacher(found: Found, report: Report) -> str:
+def check_teacher(found: Found, report: Report) -> str:
+    """Checksums of a teacher, that it is of the data set, and that its name says which it is."""
     manifest = read_teacher_manifest(found.path)
     report.problems += teacher_problems(found.path, manifest)
     report.compare(found.path, manifest.get("dataset_id"), manifest.get("dataset_fingerprint"))
@@ -60,7 +68,8 @@ def _teacher(found: Found, report: Report) -> str:
     return f"teacher {manifest.get('expid')}: checksums hold"
 
 
-def _extraction(found: Found, report: Report) -> str:
+def check_extraction(found: Found, report: Report) -> str:
+    """Checksums, records, shapes and order of an extraction log."""
     folder = found.path
     manifest = ExtractionLog.read_manifest(folder)
     report.problems += part_problems(folder, manifest)
@@ -98,7 +107,8 @@ def _record_problems(path: Path, expected: PartRecord) -> list[str]:
     return []
 
 
-def _store(found: Found, report: Report) -> str:
+def check_store(found: Found, report: Report) -> str:
+    """Checksums and layout of a store, and all its events if there is a log to compare with."""
     manifest = read_manifest(found.path)
     report.problems += [f"{found.path}: {each}" for each in provenance_problems(manifest)]
     report.problems += checksum_problems(found.path, manifest)
@@ -132,11 +142,13 @@ def _store(found: Found, report: Report) -> str:
     return line
 
 
-def _pointers(found: Found, report: Report) -> str:
+def check_pointer_file(found: Found, report: Report) -> str:
+    """Checksums, whose they are, and the causal rule; see ``pointer_checks``."""
     return check_pointers(found.path, report)
 
 
-def _records(found: Found, report: Report) -> str:
+def check_records(found: Found, report: Report) -> str:
+    """Seals of run records, and that their files have their names."""
     count = unsealed = 0
     for path in found.files:
         try:
@@ -165,14 +177,3 @@ def _check_name(folder: Path, kind: str, identity: object, report: Report) -> No
             f"{folder}: expected the {kind} that its name says, found {kind}-{identity}; it was "
             "copied over. Delete it and run the experiment again"
         )
-
-
-CHECKS: dict[str, Callable[[Found, Report], str]] = {
-    "prepared": _prepared,
-    "view": _view,
-    "teacher": _teacher,
-    "extraction": _extraction,
-    "store": _store,
-    "pointers": _pointers,
-    "records": _records,
-}
