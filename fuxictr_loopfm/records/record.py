@@ -25,6 +25,7 @@ __all__ = [
     "METRICS",
     "RunRecord",
     "collect_environment",
+    "plain",
     "read_records",
     "utc_now",
     "write_record",
@@ -92,9 +93,9 @@ class RunRecord:
     version: int = field(default=VERSION, init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "config", _plain(self.config))
-        object.__setattr__(self, "environment", _plain(self.environment))
-        object.__setattr__(self, "repeat", _plain(self.repeat))
+        object.__setattr__(self, "config", plain(self.config))
+        object.__setattr__(self, "environment", plain(self.environment))
+        object.__setattr__(self, "repeat", plain(self.repeat))
         problems = _problems(asdict(self))
         if problems:
             raise DataError(f"run record {self.expid!s}: " + "; ".join(problems))
@@ -163,16 +164,16 @@ def read_records(paths: Iterable[Path | str]) -> list[RunRecord]:
     return [record for file in files for record in _read_file(file)]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The JSON-like equivalent of a configuration value; a finished run must not fail on one."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((_plain(item) for item in value), key=str)
+        return sorted((plain(item) for item in value), key=str)
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)

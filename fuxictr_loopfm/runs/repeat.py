@@ -5,7 +5,8 @@ kind     "vertical", "teacher" or "plain": which of the three runs it was
 device   "cpu" or "cuda"; sums on a GPU are in no fixed order
 zoo      "own" if the model is one of the checkout's model_zoo, else "given"
 tuples   places of lists in the configuration that were tuples, which JSON has not
-teacher  expid, configuration, zoo and tuples of the teacher; null if the run read none
+teacher  expid, configuration, zoo, tuples and source (SHA-256 of the model's code) of the teacher;
+         null if the run read none
 origin   where the data came from: the log's source and script, or files and their SHA-256
 log      fingerprint of the teacher's log, by content; "" without
 weights  SHA-256 of the trained model's tensors, first 16 hex digits
@@ -22,10 +23,11 @@ import torch
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.config.identity import identity_config
+from fuxictr_loopfm.config.identity import identity_config, source_identity
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.records.record import plain
 from fuxictr_loopfm.store.extraction_log import ExtractionManifest
 
 VERTICAL, TEACHER, PLAIN = "vertical", "teacher", "plain"
@@ -69,8 +71,18 @@ def repeat_notes(
             "config": config,
             "zoo": _zoo_of(teacher),
             "tuples": tuple_places(config),
+            "source": source_identity(teacher),
         }
     return noted
+
+
+def is_noted_teacher(noted: Mapping[str, Any], teacher: Experiment) -> bool:
+    """Did the run with this ``repeat`` learn from a teacher of this configuration and code?"""
+    found = noted.get("teacher")
+    if not isinstance(found, Mapping):
+        return False
+    config = plain(identity_config(teacher))
+    return found.get("config") == config and found.get("source") == source_identity(teacher)
 
 
 def origin_of(prepared: PreparedDataset, experiment: Experiment) -> dict[str, Any]:

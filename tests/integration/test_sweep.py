@@ -79,6 +79,25 @@ def test_points_that_fail_are_named(
     assert not list((zoo / "records").rglob("leaderboard*"))
 
 
+def test_records_of_an_earlier_sweep_do_not_count(
+    loop: Loop, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = True
+
+    def one_point(folder: str, gpus: list[int], expid_tag: Any, script: str) -> None:
+        if works:
+            (expid,) = load_experiment_ids(folder)
+            run_expid.main(script, ["--config", folder, "--expid", expid])
+
+    monkeypatch.setattr("fuxictr.autotuner.grid_search", one_point)
+    config = write_tuner(tmp_path / "again.yaml", loop, {"loopfm_max_len": [4]})
+    first = sweep(config, [-1], None, zoo)
+    assert [r.expid for r in sweep(config, [-1], None, zoo)] == [r.expid for r in first]
+    works = False
+    with pytest.raises(LoopFMError, match="1 of 1 experiments left no record"):
+        sweep(config, [-1], None, zoo)
+
+
 def test_a_stopped_sweep_ends_its_processes(
     loop: Loop, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

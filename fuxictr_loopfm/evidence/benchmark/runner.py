@@ -19,6 +19,7 @@ from fuxictr_loopfm.files.atomic import atomic_path
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord, read_records, write_record
+from fuxictr_loopfm.runs.repeat import is_noted_teacher
 from fuxictr_loopfm.runs.vertical import run_vertical
 
 FIRST_SEED = 2019
@@ -93,6 +94,8 @@ def _finished(
     record = read_records([path])[0]
     wanted = run_fingerprints(experiment, prepared.fingerprint)
     same = all(record.fingerprints[name] == value for name, value in wanted.items())
+    if experiment.keys.needs_teacher and entry.teacher is not None:
+        same = same and is_noted_teacher(record.repeat, entry.teacher)
     if entry.keeps_predictions:
         same = same and predictions_path(folder, record).is_file()
     return record if same else None

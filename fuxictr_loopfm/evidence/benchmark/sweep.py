@@ -10,6 +10,7 @@ from fuxictr_loopfm.config.folders import expids
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
 from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
+from fuxictr_loopfm.files.atomic import identity
 from fuxictr_loopfm.host.tuner import enumerated, run_grid
 from fuxictr_loopfm.records.record import RunRecord, read_records
 
@@ -23,7 +24,7 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
         tag: only expids that contain it.
         zoo: our ``model_zoo`` folder, whose ``run_expid.py`` runs each point.
     Returns:
-        The records of the sweep.
+        The records that this call made. Those of earlier sweeps of the same name never count.
     Raises:
         ConfigError: no such file, blanks in the path, or no expid has the tag.
         LoopFMError: some points failed; they are named.
@@ -47,9 +48,11 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
             f"--tag {tag}: expected part of an expid in {folder}, found no match; "
             f"choose among {expids(folder)}"
         )
-    run_grid(folder, gpus, tag, zoo / "run_expid.py")
     results = zoo / "records" / folder.name
-    records = [r for r in read_records([results]) if r.expid in wanted] if results.exists() else []
+    before = _stamps(results)
+    run_grid(folder, gpus, tag, zoo / "run_expid.py")
+    made = [path for path, stamp in _stamps(results).items() if before.get(path) != stamp]
+    records = [r for r in read_records(made) if r.expid in wanted]
     missing = sorted(set(wanted) - {record.expid for record in records})
     if missing:
         raise LoopFMError(
@@ -59,3 +62,8 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
     write_leaderboard(records, results)
     print(to_terminal(summarise(records)))
     return records
+
+
+def _stamps(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """The records in a folder, each with what changes when its run is repeated."""
+    return {path: identity(path) for path in sorted(folder.glob("*.json"))}
