@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -20,9 +18,9 @@ from fuxictr_loopfm.data.artifact import REBUILD
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.data.evaluated import feature_problems
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.files.atomic import atomic_path
 from fuxictr_loopfm.host import history_fields
 from fuxictr_loopfm.host.shared_history import HistoryField
+from fuxictr_loopfm.host.weights import OwnWeights
 
 
 def feature_map_of(
@@ -87,7 +85,9 @@ def new_model(
     if callable(loss_fn) and not isinstance(loss_fn, nn.Module):
         # A partial, because models are sent to the workers of an extraction.
         object.__setattr__(model, "loss_fn", partial(_loss_of_numbers, loss_fn, experiment.expid))
-    object.__setattr__(model, "save_weights", MethodType(save_weights, model))
+    own = OwnWeights(model)
+    object.__setattr__(model, "save_weights", own.save)
+    object.__setattr__(model, "load_weights", own.load)
     return model
 
 
@@ -105,19 +105,6 @@ def _loss_of_numbers(
             "training diverged. Lower learning_rate, or look for huge values among the numeric "
             "features."
         ) from error
-
-
-def save_weights(model: Any, path: Path | str) -> None:
-    """Write a model's weights so that the file is never seen half-written.
-
-    Takes the place of FuxiCTR's own method of the models made here. The weights go through memory:
-    of a full disk torch says nothing that could be told to the user, and it writes the file's
-    name, a temporary one, into the archive.
-    """
-    buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
 
 
 def count_parameters(model: Any) -> int:

@@ -27,8 +27,9 @@ from fuxictr_loopfm.data.encode import build_view
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
 from fuxictr_loopfm.files.atomic import atomic_dir, fingerprint, locked
-from fuxictr_loopfm.host.model import feature_map_of, new_model, save_weights
+from fuxictr_loopfm.host.model import feature_map_of, new_model
 from fuxictr_loopfm.host.trainer import progress, train_epochs
+from fuxictr_loopfm.host.weights import save_weights
 from fuxictr_loopfm.pipeline.origin import require_origin
 from fuxictr_loopfm.pipeline.teacher_files import (
     COMPRESSOR_FILE,
