@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from fuxictr.features import FeatureMap
 
 from fuxictr_loopfm.config.keys import LoopFMKeys
+from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.files.atomic import write_json
 from fuxictr_loopfm.host.history_fields import SEQUENCE_TYPE
 from fuxictr_loopfm.runs.export import export_histories
@@ -87,8 +88,11 @@ class Workspace:
         self.keys = LoopFMKeys(history="embedding", max_len=MAX_LEN, encoder="mean")
         history = {"name": HISTORY, "type": SEQUENCE_TYPE}
         self.params = {"model_id": "bench", "dataset_id": DATASET, "feature_cols": [history]}
+        plan = ColumnPlan((), (history,), (), (HISTORY,))
+        self.experiment = SimpleNamespace(columns=plan)
         self.prepared = SimpleNamespace(
-            spec=SimpleNamespace(user="user", sequences=()), timestamp=self.log.time
+            spec=SimpleNamespace(user="user", sequences=(), known_columns=frozenset({"user"})),
+            timestamp=self.log.time,
         )
         self.view = SimpleNamespace(
             feature_map_path=self.folder / "view.json", rows=lambda _: self._window, column=self._at
