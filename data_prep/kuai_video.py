@@ -73,6 +73,7 @@ PUBLISHED = {
 
 def main(args: argparse.Namespace) -> None:
     """Read, check, order, cut into periods, rebuild histories, write."""
+    refuse_challenge(args.data)
     paths = x1_files(args.data, list(PUBLISHED), COLUMNS)
     with step("read train.csv and test.csv"):
         tables = [read_table(path) for path in paths]
@@ -94,6 +95,17 @@ def main(args: argparse.Namespace) -> None:
     visual = visual_embeddings(args.data / VISUAL_FILE)
     described = description(dataset_id, count, differing)
     write_and_describe(args.out, described, frame, sequences, visual)
+
+
+def refuse_challenge(folder: Path) -> None:
+    """Raise DataError if the folder holds the challenge's own log instead of the x1 files."""
+    challenge = sorted(path.name for path in folder.glob("train_interaction*.txt"))
+    if challenge and not (folder / "train.csv").is_file():
+        raise DataError(
+            f"{folder}: expected the published {', '.join(PUBLISHED)}, found {challenge[0]}, the "
+            "log of the Kuaishou challenge that they were sampled from. data_prep/custom.py "
+            "prepares that one, with the spec in data_prep/README.md (a data set of its own)"
+        )
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> None:
 
 def prepare_raw(args: argparse.Namespace, scratch: Path) -> None:
     """``TaobaoAd_s1`` from the four raw files."""
-    sample, log = find_file(args.data, "raw_sample.csv"), find_file(args.data, "behavior_log.csv")
+    sample = find_file(args.data, "raw_sample.csv")
     with step("read users and ads"):
         users = read_users(find_file(args.data, "user_profile.csv"))
         ads = read_ads(find_file(args.data, "ad_feature.csv"))
@@ -94,7 +94,9 @@ def prepare_raw(args: argparse.Namespace, scratch: Path) -> None:
         impressions = read_impressions(sample, users.index, ads.index)
     source = SOURCE + join_report(impressions)
     period = impressions.period
+    check_days(period, sample)
     check_periods(period, impressions.clk, DAYS, DATES)
+    log = find_file(args.data, "behavior_log.csv")
     dataset_id, count, rows = dev_cut(DATASET_ID, period, DAYS, args.drop_last_period)
     impressions = impressions.head(rows)
     with step("read behaviours"):
@@ -158,6 +160,19 @@ def join_report(impressions: Impressions) -> str:
         return ""
     print(f"notice: the join gives {found}; the published files give {PUBLISHED}", flush=True)
     return f"; other files than the published ones: {found}"
+
+
+def check_days(period: np.ndarray, sample: Path) -> None:
+    """Raise DataError that names every day without an impression: each day is a period."""
+    rows = np.bincount(period, minlength=DAYS + 1)[1:]
+    empty = [date for date, count in zip(DATES, rows, strict=True) if not count]
+    if empty:
+        raise DataError(
+            f"{sample}: time_stamp: expected impressions on each of the {DAYS} days, which are the "
+            f"periods, found {len(period):,} that join and none on {', '.join(empty)} (China "
+            "time). The rows themselves can be read; give rows of every day, such as those of some "
+            "users, not the first rows of the file"
+        )
 
 
 def features(impressions: Impressions, users: pd.DataFrame, ads: pd.DataFrame) -> pd.DataFrame:

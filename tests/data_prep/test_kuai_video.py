@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from statistics import mode
 
+import custom
 import h5py
 import kuai_video
 import kuai_video_fixture as fixture
@@ -283,3 +284,36 @@ def test_the_fixture_is_a_script(tmp_path: Path, raw: Path) -> None:
 @pytest.mark.slow
 def test_from_the_files_to_a_leaderboard(raw: Path, tmp_path: Path) -> None:
     leaderboard("KuaiVideo_s1", raw, tmp_path)
+
+
+class TestTheChallengesOwnLog:
+    """``train_interaction.txt``: no header, eight columns, which x1 was sampled from."""
+
+    def test_it_is_told_from_the_x1_files(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "train_interaction.txt").write_text("7\t5\t1\t0\t0\t761036604603\t3\t11\n")
+        assert kuai_video.cli(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+        said = capsys.readouterr().err
+        assert "found train_interaction.txt, the log of the Kuaishou challenge" in said
+        assert "data_prep/custom.py" in said
+
+    def test_the_readmes_spec_prepares_it(self, tmp_path: Path) -> None:
+        text = (Path(kuai_video.__file__).parent / "README.md").read_text(encoding="utf-8")
+        text = text.partition("## The Kuaishou challenge's own log")[2]
+        _, commands, _, spec, _ = text.split("```", 4)
+        random = np.random.default_rng(0)
+        rows = [
+            (user, item, int(item % 3 == 0), 0, 0, 761036604603 + second * 997, item % 3, item)
+            for second, (user, item) in enumerate(random.integers(1, 30, (200, 2)))
+        ]
+        lines = ["\t".join(map(str, row)) for row in rows]
+        (tmp_path / "train_interaction.txt").write_text("\n".join(lines) + "\n")
+        subprocess.run(["bash", "-ec", commands], cwd=tmp_path, check=True)
+        (tmp_path / "spec.yaml").write_text(spec.removeprefix("yaml"))
+        out = tmp_path / "out"
+        assert custom.cli(["--spec", str(tmp_path / "spec.yaml"), "--out", str(out)]) == 0
+        prepared = PreparedDataset.load(out)
+        assert prepared.label.tolist() == [row[2] for row in rows]
+        assert prepared.timestamp.tolist() == [row[5] for row in rows]
+        assert prepared.array("photo_id").tolist() == [str(row[1]) for row in rows]

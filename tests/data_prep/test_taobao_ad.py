@@ -278,7 +278,7 @@ def shifted(lines: list[str], seconds: int) -> list[str]:
         (
             "raw_sample.csv",
             lambda lines: [line for line in lines if int(line.split(",")[1]) < 1494604800],
-            "period 8 of 8 (2017-05-13): expected at least one row",
+            "that join and none on 2017-05-13 (China time)",
         ),
         ("user_profile.csv", lambda lines: ["555555,1,1,1,1,1,1,1,1"], "no row is in both"),
         ("user_profile.csv", lambda lines: [*lines, lines[0]], "userid: expected one row per"),
@@ -302,7 +302,29 @@ def test_bad_values(
 ) -> None:
     folder = copy(raw, tmp_path / "raw")
     change(folder, name, edit)
-    refused(folder, tmp_path / "out", capsys, name if "period" not in message else "", message)
+    refused(folder, tmp_path / "out", capsys, name, message)
+
+
+def test_the_first_rows_of_the_log_are_read_until_days_are_missing(
+    tmp_path: Path, raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    rows = joined(raw).head(100)
+    for name, key in (("user_profile.csv", "userid"), ("ad_feature.csv", "adgroup_id")):
+        header, *lines = (raw / name).read_text().replace("<NULL>", "NULL").splitlines()
+        kept = [line for line in lines if line.partition(",")[0] in set(rows[key])]
+        (folder / name).write_text("\n".join([header, *kept]) + "\n")
+    columns = ["userid", "time_stamp", "adgroup_id", "pid", "nonclk", "clk"]
+    names = ["user", *columns[1:]]
+    rows[columns].to_csv(folder / "raw_sample.csv", header=names, index=False)
+    assert taobao_ad.cli(["--data", str(folder), "--out", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert "raw_sample.csv: 100 rows, 0 outside the 8 days dropped, 0 without" in captured.out
+    missing = ", ".join(f"2017-05-{day:02}" for day in range(7, 14))
+    assert f"found 100 that join and none on {missing} (China time)" in captured.err
+    assert captured.err.count("error:") == 1 and "Traceback" not in captured.err
+    assert "behavior_log" not in captured.err
 
 
 def refused(
