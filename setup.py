@@ -34,6 +34,7 @@ setup(
         "fuxictr==2.3.10",
         # Older ones run code in weights even if told to load weights only (CVE-2025-32434).
         "torch>=2.6",
+        "numba",
         "numpy",
         "pandas",
         # FuxiCTR 2.3.10 passes an argument that polars 2 no longer has.

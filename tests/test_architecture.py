@@ -15,7 +15,15 @@ MAX_LINES = 350
 # room: the other rooms it may import, under TYPE_CHECKING too. The stages meet at the store, never
 # in code. docs/architecture.md draws the same as a picture.
 _STAGE = {"errors", "files", "spec", "prepared", "store"}
-_CONFIG = _STAGE | {"registry", "structuring", "layers", "compression", "distillation", "data"}
+_CONFIG = _STAGE | {
+    "registry",
+    "structuring",
+    "layers",
+    "compression",
+    "distillation",
+    "data",
+    "tables",
+}
 _PIPELINE = _CONFIG | {"analysis", "config", "host", "extraction", "engine"}
 _RUNS = _PIPELINE | {"records", "pipeline", "exits"}
 ALLOWED: dict[str, set[str]] = {
@@ -30,13 +38,14 @@ ALLOWED: dict[str, set[str]] = {
     "extraction": _STAGE,
     "compression": _STAGE | {"registry"},
     "structuring": _STAGE,
+    "tables": {"errors"},
     "layers": {"errors", "registry"},
     "distillation": {"errors", "registry"},
     "analysis": {"errors"},
     "records": {"errors", "files"},
     "data": _STAGE | {"compression", "layers"},
     "config": _CONFIG,
-    "host": _CONFIG | {"config", "analysis"},
+    "host": _CONFIG | {"config", "analysis", "tables"},
     "pipeline": _PIPELINE,
     "runs": _RUNS,
     "upkeep": _RUNS | {"runs"},
@@ -50,6 +59,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "fuxictr": ("host.", "data.encode", "data.processor"),
     "torch": (
         "layers.",
+        "tables.",
         "extraction.",
         "compression.autoencoder",
         "compression.compressor",

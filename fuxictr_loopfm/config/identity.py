@@ -76,9 +76,9 @@ def compared_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def teacher_identity(teacher: Experiment, view: str) -> dict[str, Any]:
     """Everything that determines a teacher's weights, and nothing else.
 
-    No ``loopfm_*`` key does, and its own name does not; a path such as ``train_data`` is kept. Of
-    the code only the model's counts, and what it imports of the package to compute with: a release
-    that trains alike reuses hours of training.
+    No ``loopfm_*`` key does, but for a table optimizer that is another one, and its own name does
+    not; a path such as ``train_data`` is kept. Of the code only the model's counts, and what it
+    imports of the package to compute with: a release that trains alike reuses hours of training.
 
     Args:
         view: fingerprint of the encoded data it is trained on.
@@ -88,7 +88,10 @@ def teacher_identity(teacher: Experiment, view: str) -> dict[str, Any]:
         for name, value in teacher.params.items()
         if name not in (*PLACE, "model_id") and not name.startswith(PREFIX)
     }
-    return {"view": view, "params": params, "source": source_identity(teacher)}
+    identity = {"view": view, "params": params, "source": source_identity(teacher)}
+    if teacher.keys.table_optimizer == "lazy":
+        identity["table_optimizer"] = "lazy"
+    return identity
 
 
 def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:

@@ -24,6 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "checkpoint": ("fixed", "every_period"),
     "delivery": ("ragged", "packed", "padded"),
     "view": ("vertical", "teacher"),
+    "table_optimizer": ("auto", "sparse", "dense", "lazy"),
 }
 AT_LEAST_ONE = ("dim", "max_len", "encoder_dim", "num_shards", "threads")
 NOT_NEGATIVE = ("delay_seconds", "label_delay_seconds")

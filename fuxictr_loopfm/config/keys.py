@@ -75,6 +75,9 @@ class LoopFMKeys:
         num_shards: files of the event store.
         threads: CPU threads of torch. One is the default because sums are then taken in the same
             order on every machine, and because small batches lose to waiting when cores are shared.
+        table_optimizer: how embedding tables are updated. ``sparse`` touches the rows of a batch
+            and ends where ``dense``, FuxiCTR's, does; ``auto`` takes the faster one by size;
+            ``lazy`` moves no row that is not read, as TorchRec's do: another optimizer.
         options: value of every option, by key.
     """
 
@@ -112,6 +115,7 @@ class LoopFMKeys:
     validation: bool = False
     num_shards: int = 1
     threads: int = 1
+    table_optimizer: str = "auto"
     options: Mapping[str, Any] = field(default_factory=_default_options)
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch import distributed as dist
 
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
@@ -146,3 +147,24 @@ def gathered(
         dist.all_reduce(whole, op=dist.ReduceOp.MAX)
         found[name] = whole.cpu().numpy()
     return found
+
+
+def gathered_rows(rows: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and gradients of all ranks end to end, by rank; gradients divided by their number.
+
+    Args:
+        rows: (U,) int64 of this rank; U may differ between ranks.
+        grad: (U, w) float32.
+    """
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(world_size())]
+    dist.all_gather(counts, count)
+    sizes = [int(each) for each in counts]
+    found = []
+    for part in (rows, grad / world_size()):
+        padded = part.new_zeros(max(sizes), *part.shape[1:])
+        padded[: len(part)] = part
+        every = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(every, padded)
+        found.append(torch.cat([each[:size] for each, size in zip(every, sizes, strict=True)]))
+    return found[0], found[1]

@@ -20,6 +20,7 @@ from fuxictr_loopfm.data.evaluated import feature_problems
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.host import history_fields
 from fuxictr_loopfm.host.shared_history import HistoryField
+from fuxictr_loopfm.host.table_optimizer import attach_tables
 from fuxictr_loopfm.host.weights import OwnWeights
 
 
@@ -88,6 +89,7 @@ def new_model(
     own = OwnWeights(model)
     object.__setattr__(model, "save_weights", own.save)
     object.__setattr__(model, "load_weights", own.load)
+    attach_tables(model, experiment.keys.table_optimizer)
     return model
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from types import MethodType
 from typing import Any
@@ -24,6 +25,7 @@ from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.distillation.registry import transfer_class
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.host.distributed import rank, world_size
+from fuxictr_loopfm.host.table_optimizer import TableOptimizer, table_names
 from fuxictr_loopfm.host.trainer import predict
 
 
@@ -68,7 +70,11 @@ class Replica:
     def _parallel(self) -> DistributedDataParallel:
         """Made at the first step: a distiller adds its heads after the model got its replica."""
         # Some parameters may take no part in a batch, and then get no gradient, as in one process.
-        parallel = DistributedDataParallel(_WeightedLoss(self.model), find_unused_parameters=True)
+        whole = _WeightedLoss(self.model)
+        # Tables with an optimizer of their own exchange the rows that were read, not themselves.
+        own = [f"model.{name}" for name in table_names(self.model)]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(whole, own)
+        parallel = DistributedDataParallel(whole, find_unused_parameters=True)
         # All ranks start from one seed; masks of dropout must differ between them.
         torch.manual_seed(int(torch.randint(2**31, ())) + rank())
         return parallel
@@ -77,10 +83,15 @@ class Replica:
         """FuxiCTR's training step on a batch of which this rank holds a part; () its loss."""
         model = self.model
         model.optimizer.zero_grad()
-        loss: Tensor = self._parallel(batch)
+        tables: TableOptimizer | None = getattr(model, "loopfm_tables", None)
+        with tables.reading() if tables else nullcontext():
+            loss: Tensor = self._parallel(batch)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), model._max_gradient_norm)
-        model.optimizer.step()
+        if tables:
+            tables.clip_and_step(model._max_gradient_norm)
+        else:
+            nn.utils.clip_grad_norm_(model.parameters(), model._max_gradient_norm)
+            model.optimizer.step()
         mean = loss.detach() / world_size()
         # On all ranks, so that they also agree on a loss that is not finite.
         dist.all_reduce(mean)

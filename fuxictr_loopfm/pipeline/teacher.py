@@ -28,6 +28,7 @@ from fuxictr_loopfm.errors import ConfigError, ProvenanceError
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
 from fuxictr_loopfm.files.atomic import atomic_dir, fingerprint, locked
 from fuxictr_loopfm.host.model import feature_map_of, new_model
+from fuxictr_loopfm.host.table_optimizer import fresh_optimizer
 from fuxictr_loopfm.host.trainer import progress, train_epochs
 from fuxictr_loopfm.host.weights import save_weights
 from fuxictr_loopfm.pipeline.origin import require_origin
@@ -111,7 +112,7 @@ class TeacherRun:
 
     def restart(self) -> None:
         """Go on from the saved weights with fresh optimizers, as any later process would."""
-        self.model.optimizer.state.clear()
+        fresh_optimizer(self.model)
         self._load()
 
     def _load(self) -> None:
