@@ -22,6 +22,7 @@ from fuxictr_loopfm.compression.compressors import COMPRESSORS
 from fuxictr_loopfm.config.model_code import package_code
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import find_model
+from fuxictr_loopfm.data.pretrained import pretrained_identity
 from fuxictr_loopfm.files.atomic import fingerprint, sha256_file
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def run_fingerprints(experiment: Experiment, data: str) -> dict[str, str]:
     Args:
         data: fingerprint of the data set.
     """
+    columns = experiment.columns.encoded
     return {
-        "config": fingerprint(identity_config(experiment)),
+        "config": fingerprint({**identity_config(experiment), **pretrained_identity(columns)}),
         "data": data,
         "code": model_identity(experiment),
     }

@@ -112,6 +112,25 @@ def active_columns(value: Any, where: str) -> list[ColumnDict]:
     return columns
 
 
+def with_histories(features: Mapping[str, Any], plan: ColumnPlan) -> dict[str, Any]:
+    """The features of an encoded view together with the histories of a configuration.
+
+    Several configurations share a view, so its feature map holds no history.
+
+    Args:
+        features: FuxiCTR's description of each feature by name. Histories among them, which views
+            of earlier releases have, are left out.
+        plan: the columns of the configuration.
+    Returns:
+        The features in the order of the configuration, then those that it does not name.
+    """
+    found = {name: spec for name, spec in features.items() if spec["type"] != HISTORY_TYPE}
+    for column in plan.histories:
+        found[column["name"]] = {key: column[key] for key in column if key != "name"}
+    names = [*plan.order, *(name for name in found if name not in plan.order)]
+    return {name: found[name] for name in names}
+
+
 def _expanded(value: Any, where: str) -> tuple[list[ColumnDict], list[str]]:
     """(active columns, problems with ``active``)."""
     entries = [value] if isinstance(value, Mapping) else value

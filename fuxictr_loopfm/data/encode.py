@@ -1,7 +1,7 @@
 """Prepared events in FuxiCTR ids, for one view: what ``build_dataset`` does, without Ray.
 
-The folder is rebuilt whenever the prepared data or the columns differ from what it was made of;
-FuxiCTR would silently reuse any folder that has a ``feature_map.json``.
+Its folder is named by the fingerprint of prepared data, columns and settings. FuxiCTR would reuse
+any folder that has a ``feature_map.json`` without a word.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import polars as pl
 
 from fuxictr_loopfm.data.artifact import (
     FEATURE_MAP_FILE,
-    place_histories,
+    encoded_folder,
     publishing,
-    replace_histories,
     reusable_manifest,
 )
 from fuxictr_loopfm.data.columns import ColumnDict, ColumnPlan
+from fuxictr_loopfm.data.pretrained import pretrained_identity
 from fuxictr_loopfm.data.processor import LocalProcessor, RaggedTokens, data_errors
 from fuxictr_loopfm.data.ragged import EncodedSequence, save_sequence
 from fuxictr_loopfm.data.transform import Tokens, visible_counts
 from fuxictr_loopfm.data.view import EncodedView
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.files.atomic import fingerprint, locked
+from fuxictr_loopfm.files.atomic import fingerprint, locked, write_json
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 __all__ = ["EncodedView", "View", "build_view"]
@@ -81,7 +81,8 @@ def build_view(prepared: PreparedDataset, params: Mapping[str, Any], view: View)
         prepared: the events.
         params: FuxiCTR params: ``data_root``, ``dataset_id``, ``feature_cols``, ``label_col``,
             optional ``min_categr_count`` and ``group_id`` (default: a column ``group_id`` made
-            from the user). Columns of type ``loopfm_sequence`` go to the feature map unchanged.
+            from the user). Columns of type ``loopfm_sequence`` are no part of a view, see
+            ``columns.with_histories``.
         view: whose columns and periods.
 
     Raises:
@@ -89,7 +90,6 @@ def build_view(prepared: PreparedDataset, params: Mapping[str, Any], view: View)
         DataError: values that do not fit the columns' types.
     """
     build = _planned(prepared, params, view)
-    folder = Path(params["data_root"]) / str(params["dataset_id"])
     identity = {
         "encoding_version": _ENCODING_VERSION,
         "prepared": prepared.fingerprint,
@@ -98,16 +98,13 @@ def build_view(prepared: PreparedDataset, params: Mapping[str, Any], view: View)
         "label_col": build.plan.labels,
         "min_categr_count": params.get("min_categr_count", 1),
         "group_id": [build.group_id, build.group_of],
+        **pretrained_identity(build.plan.encoded),
     }
-    histories = json.loads(json.dumps(build.plan.histories))
-    order = list(build.plan.order)
+    folder = encoded_folder(params, fingerprint(identity))
     with locked(folder):
-        manifest = reusable_manifest(folder, view, fingerprint(identity))
-        if manifest is None:
+        if reusable_manifest(folder, fingerprint(identity)) is None:
             _logger.info("Encode the %s view of %s into %s", view, prepared.folder, folder)
-            _encode(build, folder, fingerprint(identity), histories, order)
-        else:
-            replace_histories(folder, manifest, histories, order)
+            _encode(build, folder, fingerprint(identity))
         return EncodedView.open(folder)
 
 
@@ -195,9 +192,7 @@ def _parts(splits: Mapping[str, tuple[int, int]], num_events: int) -> dict[str, 
     return parts
 
 
-def _encode(
-    build: _Build, folder: Path, identity: str, histories: list[Any], order: list[str]
-) -> None:
+def _encode(build: _Build, folder: Path, identity: str) -> None:
     parts = _parts(build.splits, build.prepared.spec.rows)
     sequences = [_read_sequence(build, name) for name in build.sequences]
     ragged = {sequence.name: sequence.visible for sequence in sequences}
@@ -205,8 +200,6 @@ def _encode(
         **_manifest(build, sequences),
         "fingerprint": identity,
         "parts": parts,
-        "histories": histories,
-        "order": order,
     }
     with publishing(folder, manifest) as staging, data_errors(str(build.prepared.folder)):
         processor = LocalProcessor(build.plan, str(build.params["dataset_id"]), staging, ragged)
@@ -221,13 +214,16 @@ def _encode(
             processor.write(rows.slice(start, stop - start), staging / file)
         for index, sequence in enumerate(sequences):
             save_sequence(staging, index, sequence.encoded(processor))
-        place_histories(staging / FEATURE_MAP_FILE, histories, order)
+        # In the layout of our own descriptions, as ever.
+        feature_map = json.loads((staging / FEATURE_MAP_FILE).read_text(encoding="utf-8"))
+        write_json(staging / FEATURE_MAP_FILE, feature_map)
 
 
 def _manifest(build: _Build, sequences: list[_Sequence]) -> dict[str, Any]:
     return {
         "view": build.view,
         "dataset_id": str(build.params["dataset_id"]),
+        "prepared_dataset_id": build.prepared.spec.dataset_id,
         "prepared_fingerprint": build.prepared.fingerprint,
         "rows": build.prepared.spec.rows,
         "splits": build.splits,

@@ -22,6 +22,7 @@ def entry_problems(manifest: Mapping[str, Any]) -> list[str]:
         "labels": ("a list of names", lambda value: bool(value) and _is_names(value)),
         "sequences": ("a list of names with max_len and padding", _is_sequences),
         "order": ("a list of names", _is_names),
+        "prepared_dataset_id": ("a name", lambda value: isinstance(value, str)),
         "params": ("a mapping", lambda value: isinstance(value, Mapping)),
         "group_id": ("a name", lambda value: isinstance(value, str)),
         "view": ("a name", lambda value: isinstance(value, str)),

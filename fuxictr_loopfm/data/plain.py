@@ -9,11 +9,18 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from fuxictr_loopfm.data.artifact import FEATURE_MAP_FILE, publishing, reusable_manifest
+from fuxictr_loopfm.data.artifact import (
+    FEATURE_MAP_FILE,
+    encoded_folder,
+    publishing,
+    reusable_manifest,
+)
 from fuxictr_loopfm.data.columns import ColumnPlan
+from fuxictr_loopfm.data.pretrained import pretrained_identity
 from fuxictr_loopfm.data.processor import LocalProcessor, data_errors
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import fingerprint, locked
+from fuxictr_loopfm.files.seals import file_sha256
 
 _ENCODING_VERSION = 1
 VIEW = "plain"
@@ -35,7 +42,7 @@ def build_plain(params: Mapping[str, Any]) -> PlainPaths:
     """Do what FuxiCTR's ``build_dataset`` does, with the same ids, without Ray.
 
     Vocabularies and scalers are fitted on the training file, meta vocabularies on all files. The
-    result is reused only while files (size, time), columns and ``min_categr_count`` are unchanged.
+    result is reused only for the same contents of the files, columns and ``min_categr_count``.
 
     Args:
         params: FuxiCTR params: ``data_root``, ``dataset_id``, ``train_data``, optional
@@ -48,17 +55,16 @@ def build_plain(params: Mapping[str, Any]) -> PlainPaths:
     """
     plan = ColumnPlan.from_params(params)
     data_format = str(params.get("data_format", "csv"))
-    folder = Path(params["data_root"]) / str(params["dataset_id"])
     _check_settings(params, plan, data_format)
     sources = {
         split: _source_files(params[f"{split}_data"], data_format)
         for split in _SPLITS
         if params.get(f"{split}_data")
     }
-    _check_outputs(folder, sources)
     identity = _identity(params, plan, sources)
+    folder = encoded_folder(params, fingerprint(identity))
     with locked(folder):
-        if reusable_manifest(folder, VIEW, fingerprint(identity)) is None:
+        if reusable_manifest(folder, fingerprint(identity)) is None:
             manifest = {"view": VIEW, "fingerprint": fingerprint(identity), "params": identity}
             with publishing(folder, manifest) as staging:
                 _encode(plan, params, sources, data_format, staging)
@@ -72,11 +78,10 @@ def _identity(
     params: Mapping[str, Any], plan: ColumnPlan, sources: Mapping[str, list[Path]]
 ) -> dict[str, Any]:
     """Everything that determines the encoded files."""
-    others = [Path(c["pretrained_emb"]) for c in plan.encoded if "pretrained_emb" in c]
     return {
         "encoding_version": _ENCODING_VERSION,
         "sources": {split: [_stamp(path) for path in sources[split]] for split in sources},
-        "pretrained": [_stamp(path) for path in others],
+        **pretrained_identity(plan.encoded),
         "data_format": params.get("data_format", "csv"),
         "feature_cols": plan.encoded,
         "label_col": plan.labels,
@@ -121,22 +126,11 @@ def _source_files(path: str, data_format: str) -> list[Path]:
     return files
 
 
-def _check_outputs(folder: Path, sources: Mapping[str, list[Path]]) -> None:
-    outputs = {(folder / f"{split}.parquet").resolve() for split in _SPLITS}
-    taken = [str(path) for files in sources.values() for path in files if path.resolve() in outputs]
-    if taken:
-        raise ConfigError(
-            f"data_root and dataset_id: the encoded files would overwrite {taken}. Choose another "
-            "dataset_id."
-        )
-
-
-def _stamp(path: Path) -> list[Any]:
+def _stamp(path: Path) -> str:
     try:
-        status = path.stat()
+        return file_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    return [str(path), status.st_size, status.st_mtime_ns]
 
 
 def _encode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.data.artifact import REBUILD
+from fuxictr_loopfm.data.columns import ColumnPlan, with_histories
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.data.evaluated import feature_problems
 from fuxictr_loopfm.errors import DataError
@@ -37,22 +39,28 @@ def feature_map_of(
         DataError: see ``read_feature_map``.
     """
     params = {**experiment.params, "group_id": view.group_id}
-    feature_map = read_feature_map(view.feature_map_path, params)
+    feature_map = read_feature_map(view.feature_map_path, params, experiment.columns)
     history_fields.prepare_feature_map(
         feature_map, fields, with_teacher_logit, with_teacher_embedding
     )
     return feature_map
 
 
-def read_feature_map(path: Path, params: Mapping[str, Any]) -> FeatureMap:
+def read_feature_map(
+    path: Path, params: Mapping[str, Any], plan: ColumnPlan | None = None
+) -> FeatureMap:
     """A ``feature_map.json``; its texts that FuxiCTR evaluates are checked.
 
+    Args:
+        path: the file.
+        params: FuxiCTR params; ``use_features`` and ``feature_specs`` may name histories.
+        plan: the columns whose histories join the features of the file.
     Raises:
         DataError: the file is damaged, or holds a text that would run as code.
     """
     feature_map = FeatureMap(params["dataset_id"], str(path.parent))
     try:
-        feature_map.load(str(path), params)
+        _load(feature_map, path, params, plan)
         described = feature_map.features.items()
         problems = [
             f"{name}: {text}" for name, spec in described for text in feature_problems(spec)
@@ -62,6 +70,23 @@ def read_feature_map(path: Path, params: Mapping[str, Any]) -> FeatureMap:
     if problems:
         raise DataError(f"{path}: {'; '.join(problems)}. {REBUILD}")
     return feature_map
+
+
+def _load(
+    feature_map: FeatureMap, path: Path, params: Mapping[str, Any], plan: ColumnPlan | None
+) -> None:
+    """FuxiCTR's ``load``, with the histories among the features before these are selected."""
+    feature_map.load(str(path), {**params, "use_features": None, "feature_specs": None})
+    if plan is not None:
+        feature_map.features = OrderedDict(with_histories(feature_map.features, plan))
+        feature_map.num_fields = feature_map.get_num_fields()
+    if params.get("use_features"):
+        chosen = params["use_features"]
+        feature_map.features = OrderedDict((name, feature_map.features[name]) for name in chosen)
+    if params.get("feature_specs"):
+        feature_map.update_feature_specs(params["feature_specs"])
+    feature_map.column_index = {}
+    feature_map.set_column_index()
 
 
 def new_model(

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fuxictr_loopfm.data.columns import with_histories
 from fuxictr_loopfm.data.ragged import padded_rows
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import atomic_path, write_json
@@ -45,10 +46,12 @@ def export_histories(workspace: Workspace, out: Path, splits: Sequence[str]) -> 
         name: _width(workspace, name, entity)
         for name, entity in history_features(workspace).items()
     }
-    for entry in feature_map["features"]:
-        for name in entry:
-            if name in widths:
-                entry[name] = {"source": "", "type": "embedding", "pretrain_dim": widths[name]}
+    features = {name: spec for entry in feature_map["features"] for name, spec in entry.items()}
+    features = with_histories(features, workspace.experiment.columns)
+    for name, width in widths.items():
+        features[name] = {"source": "", "type": "embedding", "pretrain_dim": width}
+    feature_map["features"] = [{name: spec} for name, spec in features.items()]
+    feature_map["num_fields"] = sum(spec["type"] != "meta" for spec in features.values())
     write_json(out / "feature_map.json", feature_map)
     return [*written, out / "feature_map.json"]
 

@@ -20,7 +20,8 @@ from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.data.plain import PlainPaths, build_plain
 from fuxictr_loopfm.data.tables import read_column
 from fuxictr_loopfm.errors import ConfigError, DataError
-from fuxictr_loopfm.files.atomic import fingerprint, sha256_file
+from fuxictr_loopfm.files.atomic import fingerprint
+from fuxictr_loopfm.files.seals import file_sha256
 from fuxictr_loopfm.host.loaders import loaders_by_split
 from fuxictr_loopfm.host.model import count_parameters, new_model, read_feature_map
 from fuxictr_loopfm.host.trainer import evaluate
@@ -68,10 +69,10 @@ def run_plain(
                 "set's entry of dataset_config.yaml."
             )
     started = utc_now()
+    data = {name: file_sha256(params[name]) for name in FILES}
     encoded = build_plain(params)
     _require_both_classes(params, encoded)
-    folder = Path(params["data_root"]) / params["dataset_id"]
-    feature_map = read_feature_map(folder / "feature_map.json", params)
+    feature_map = read_feature_map(Path(encoded.feature_map), params)
     model = new_model(experiment, feature_map)
     logging.info("Total number of parameters: %d.", count_parameters(model))
     paths = {"train": encoded.train, "valid": encoded.valid, "test": encoded.test}
@@ -83,7 +84,6 @@ def run_plain(
     results = {"valid": evaluate(model, made["valid"])[0]}
     logging.info("******** Test evaluation ********")
     results["test"] = evaluate(model, made["test"])[0]
-    data = {name: sha256_file(params[name]) for name in FILES}
     outcome = Outcome(model, results["test"], seconds, started, data=fingerprint(data))
     origin = {name: {"file": Path(params[name]).name, "sha256": data[name]} for name in FILES}
     shared = data["valid_data"] == data["test_data"]

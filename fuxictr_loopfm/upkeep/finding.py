@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
 from fuxictr_loopfm.upkeep.found import Found
-from fuxictr_loopfm.upkeep.kinds import KINDS, Kind, Names
+from fuxictr_loopfm.upkeep.kinds import KINDS, VIEW, Kind, Names
 
 LEFTOVER, UNKNOWN = "leftover", "unknown"
 _FOLDER = re.compile(r"([a-z]+)-[0-9a-f]{16}")
@@ -29,6 +29,10 @@ def find_artifacts(path: Path) -> Iterator[Found]:
     if folder is not None:
         finished = folder.last_file == "" or folder.last_file in names
         yield Found(folder.name, path, finished=finished)
+        if folder.name == VIEW:
+            # Earlier releases kept one view in the folder that now has a folder for each.
+            for each in sorted(path.glob(f"{VIEW}-*")):
+                yield from find_artifacts(each)
         return
     yield from _found_inside(path, names)
 

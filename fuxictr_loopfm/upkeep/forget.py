@@ -30,6 +30,7 @@ from fuxictr_loopfm.store.shard import read_manifest
 from fuxictr_loopfm.structuring.shards import write_store_manifest
 from fuxictr_loopfm.upkeep.forget_plan import artifacts_of, deletion_steps, outdated_steps
 from fuxictr_loopfm.upkeep.forget_rules import DELETE, REWRITE, Artifact, Deletion, Step
+from fuxictr_loopfm.upkeep.kinds import VIEW
 
 _STAGING = ".loopfm-staging"
 
@@ -179,8 +180,8 @@ def _carry_out(step: Step, without: Without | None) -> None:
             _rewrite_store(path, without)
     elif step.action == DELETE:
         with locked(path):
-            if step.artifact.kind == "view":
-                _delete_view(step.artifact)
+            if step.artifact.kind == VIEW and not path.name.startswith(f"{VIEW}-"):
+                _delete_shared_view(step.artifact)
             else:
                 if step.artifact.kind == "pointers":
                     record_path(path).unlink(missing_ok=True)  # first: alone it is not found
@@ -205,8 +206,11 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _delete_view(view: Artifact) -> None:
-    """The files that the manifest names, and then it; others in the folder are not ours."""
+def _delete_shared_view(view: Artifact) -> None:
+    """A view of an earlier release, in FuxiCTR's folder of the data set, which may hold raw files.
+
+    The files that the manifest names go, and then it.
+    """
     files = view.plain.get("files", {})
     for name in files if isinstance(files, dict) else ():
         if Path(name).name == name:

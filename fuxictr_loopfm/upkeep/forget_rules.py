@@ -189,9 +189,11 @@ def _describe_view(path: Path) -> dict[str, Any]:
     return read_plain(path / VIEW_FILE)
 
 
-def _view_belongs(view: Artifact, _: Scope) -> bool:
-    # Without its manifest the folder may be of any FuxiCTR project.
-    return (view.path / VIEW_FILE).is_file()
+def _view_belongs(view: Artifact, scope: Scope) -> bool:
+    # Without its manifest the folder may be of any FuxiCTR project. Views of earlier releases do
+    # not say whose they are.
+    own = view.plain.get("prepared_dataset_id", scope.dataset_id) == scope.dataset_id
+    return own and (view.path / VIEW_FILE).is_file()
 
 
 def _delete_view(view: Artifact, deletion: Deletion) -> Step | None:
@@ -202,7 +204,9 @@ def _delete_view(view: Artifact, deletion: Deletion) -> Step | None:
 
 
 def _view_outdated(view: Artifact, current: Current) -> bool:
-    return _lists_one_of(current.users, view)
+    if "prepared_dataset_id" not in view.plain:
+        return _lists_one_of(current.users, view)
+    return bool(view.plain.get("prepared_fingerprint") != current.dataset)
 
 
 def _folder_was_named(export: Artifact, scope: Scope) -> bool:

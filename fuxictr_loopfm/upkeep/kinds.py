@@ -107,14 +107,16 @@ def _beside(name: str, suffix: str) -> str:
     return str(Path(name).with_suffix(suffix))
 
 
+VIEW = "view"
 # In the order in which a folder's or file's kind is asked for.
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("prepared", _is_prepared, check=checks.check_prepared),
         Kind(
-            "view",
+            VIEW,
             _is_view,
+            prefix=VIEW,
             last_file=VIEW_FILE,
             check=checks.check_view,
             forget=forget_rules.VIEW,

@@ -109,8 +109,9 @@ def delivered(source: HistorySource, event: int, vocabularies: dict[str, Any]) -
 
 def vocabulary(loop: Loop, view: str) -> dict[str, Any]:
     """Ids of every feature. The groups of gAUC are no feature: they name all users there are."""
-    text = (loop.root / "data" / view / "feature_vocab.json").read_text()
-    return {name: ids for name, ids in json.loads(text).items() if name != "group_id"}
+    (path,) = (loop.root / "data" / view).glob("view-*/feature_vocab.json")
+    vocabularies = json.loads(path.read_text())
+    return {name: ids for name, ids in vocabularies.items() if name != "group_id"}
 
 
 @pytest.fixture(scope="module")

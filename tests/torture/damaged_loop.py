@@ -126,7 +126,7 @@ class DamagedLoop:
 
     def read_view(self, view: EncodedView) -> str:
         """What ``build_view`` would reuse, or that it would encode again."""
-        if reusable_manifest(view.folder, view.view, view.fingerprint) is None:
+        if reusable_manifest(view.folder, view.fingerprint) is None:
             self._outdated_views += 1
             if self._outdated_views % ENCODE_EVERY:
                 return REBUILT

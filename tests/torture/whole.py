@@ -103,7 +103,7 @@ def _artifacts(folder: Path) -> Iterator[tuple[Path, Callable[[Path], list[Path]
     for path in (folder / "prepared" / "Planted_s1", checkout):
         if path.exists():
             yield path, _prepared
-    for view in (folder / "data").glob("Planted_*"):
+    for view in (folder / "data").glob("Planted_*/view-*"):
         yield view, _view
     artifacts = folder / "data" / "artifacts" / "Planted_s1"
     for kind, read in (("extraction-*", _extraction), ("store-*", _store), ("teacher-*", _teacher)):

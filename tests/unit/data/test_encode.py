@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import ray
-from fuxictr.features import FeatureMap
 from fuxictr_build import fuxictr_build
 from tiny_log import MAX_LEN, history_strings, item_histories, log_frame, log_spec
 
+from fuxictr_loopfm.data.columns import ColumnPlan, with_histories
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.seals import with_seal, without_seal
@@ -150,7 +150,7 @@ def test_a_column_without_frequent_values_is_refused(
     params["min_categr_count"] = 100
     with pytest.raises(DataError, match="column user: .*min_categr_count=100 times"):
         build_view(prepared, params, "teacher")
-    assert not (Path(params["data_root"]) / "tiny_teacher" / "encoded.json").exists()
+    assert not list(Path(params["data_root"]).rglob("encoded.json"))
 
 
 def test_the_teacher_view_has_train_and_log(
@@ -205,24 +205,48 @@ def test_an_unchanged_configuration_is_reused_and_a_changed_one_rebuilt(
     assert "c" not in json.loads((changed.folder / "feature_vocab.json").read_text())["item"]
 
 
-def test_a_dropped_sequence_leaves_no_files_behind(
+def test_a_view_that_is_in_use_stays_when_another_process_changes_the_settings(
     prepared: PreparedDataset, params: dict[str, Any]
 ) -> None:
     view = build_view(prepared, params, "teacher")
-    assert len(list(view.folder.glob("sequence-*.npy"))) == 3
-    build_view(prepared, {**params, "feature_cols": params["feature_cols"][:-1]}, "teacher")
-    assert not list(view.folder.glob("sequence-*.npy"))
+    before = {path.name: path.read_bytes() for path in view.folder.iterdir()}
+    other = build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
+    assert other.folder != view.folder and other.folder.parent == view.folder.parent
+    assert {path.name: path.read_bytes() for path in view.folder.iterdir()} == before
 
 
-def test_other_files_in_the_folder_survive(
+def test_a_view_of_an_earlier_release_and_raw_files_stay_beside_the_folders(
     prepared: PreparedDataset, params: dict[str, Any]
 ) -> None:
     folder = Path(params["data_root"]) / "tiny_teacher"
     folder.mkdir(parents=True)
-    (folder / "raw.csv").write_text("mine")
-    build_view(prepared, params, "teacher")
-    build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
-    assert (folder / "raw.csv").read_text() == "mine"
+    for name in ("raw.csv", "encoded.json", "train.parquet"):
+        (folder / name).write_text("mine")
+    view = build_view(prepared, params, "teacher")
+    assert view.folder == folder / f"view-{view.fingerprint}"
+    for name in ("raw.csv", "encoded.json", "train.parquet"):
+        assert (folder / name).read_text() == "mine"
+
+
+def test_a_changed_file_of_pretrained_embeddings_makes_another_view(
+    prepared: PreparedDataset, params: dict[str, Any], tmp_path: Path
+) -> None:
+    table = tmp_path / "items.npz"
+    params["feature_cols"][0]["name"] = ["user"]
+    params["feature_cols"].insert(
+        1,
+        {"name": "item", "active": True, "dtype": "str", "type": "categorical"}
+        | {"pretrained_emb": str(table), "pretrain_dim": 2},
+    )
+    found = []
+    for value in (0.5, 1.5):
+        np.savez(table, key=np.array(["a", "b"]), value=np.full((2, 2), value, np.float32))
+        found.append(build_view(prepared, params, "teacher"))
+    one, two = (np.load(view.folder / "pretrained_item.npz")["value"][0, 0] for view in found)
+    assert (one, two) == (0.5, 1.5)
+    table.unlink()
+    with pytest.raises(DataError, match="item: pretrained_emb: .*items.npz: cannot be read"):
+        build_view(prepared, params, "teacher")
 
 
 def test_a_damaged_folder_is_refused_by_open_and_rebuilt_by_build(
@@ -235,7 +259,7 @@ def test_a_damaged_folder_is_refused_by_open_and_rebuilt_by_build(
     build_view(prepared, params, "teacher").verify()
 
 
-@pytest.mark.parametrize("name", ["rows", "splits", "histories", "files"])
+@pytest.mark.parametrize("name", ["rows", "splits", "files"])
 def test_a_manifest_that_lacks_an_entry_is_refused_and_written_again(
     prepared: PreparedDataset, params: dict[str, Any], name: str
 ) -> None:
@@ -278,31 +302,28 @@ def test_chunks_that_polars_ends_early_are_a_stop_and_no_shorter_file(
 def test_an_interrupted_build_is_not_readable(
     prepared: PreparedDataset, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = build_view(prepared, params, "teacher")
-    os_replace = os.replace
+    def fails(*_: Any) -> None:
+        raise OSError("disk full")
 
-    def fails_later(source: Any, target: Any) -> None:
-        if Path(source).name == "train.parquet":
-            raise OSError("disk full")
-        os_replace(source, target)
-
-    monkeypatch.setattr("fuxictr_loopfm.data.artifact.os.replace", fails_later)
-    with pytest.raises(OSError, match="disk full"):
-        build_view(prepared, {**params, "min_categr_count": 2}, "teacher")
+    monkeypatch.setattr("fuxictr_loopfm.data.artifact.file_record", fails)
+    with pytest.raises(OSError, match="tiny_teacher"):
+        build_view(prepared, params, "teacher")
     monkeypatch.undo()
-    with pytest.raises(DataError, match="encoded.json: expected a description"):
-        EncodedView.open(view.folder)
+    folder = Path(params["data_root"]) / "tiny_teacher"
+    assert [path.name for path in folder.iterdir() if not path.name.endswith(".lock")] == []
     build_view(prepared, params, "teacher").verify()
 
 
-def test_two_views_do_not_share_a_folder(prepared: PreparedDataset, params: dict[str, Any]) -> None:
+def test_two_views_of_one_dataset_id_do_not_disturb_each_other(
+    prepared: PreparedDataset, params: dict[str, Any]
+) -> None:
     params["feature_cols"] = params["feature_cols"][:1]
-    build_view(prepared, params, "teacher")
-    with pytest.raises(ConfigError, match="dataset_id of its own"):
-        build_view(prepared, params, "vertical")
+    teacher = build_view(prepared, params, "teacher")
+    assert build_view(prepared, params, "vertical").view == "vertical"
+    assert EncodedView.open(teacher.folder).view == "teacher"
 
 
-def test_histories_go_to_the_feature_map_as_they_are_without_encoding_again(
+def test_configurations_with_and_without_a_history_share_a_view(
     prepared: PreparedDataset, params: dict[str, Any]
 ) -> None:
     plain = build_view(prepared, params, "teacher")
@@ -312,14 +333,13 @@ def test_histories_go_to_the_feature_map_as_they_are_without_encoding_again(
 
     assert view.fingerprint == plain.fingerprint
     assert view.path("train").stat().st_mtime_ns == written
-    feature_map = FeatureMap("tiny_teacher", str(view.folder))
-    feature_map.load(str(view.feature_map_path), {"embedding_dim": 4})
-    assert list(feature_map.features)[:4] == ["user", "item", "past", "hour"]
-    assert feature_map.features["past"] == {k: v for k, v in HISTORY.items() if k != "name"}
-    view.verify()
-
-    without = build_view(prepared, params, "teacher")
-    assert "past" not in without.feature_map_path.read_text()
+    assert "past" not in view.feature_map_path.read_text()
+    described = json.loads(view.feature_map_path.read_text())
+    features = {name: spec for entry in described["features"] for name, spec in entry.items()}
+    found = with_histories(features, ColumnPlan.from_params({**params, "feature_cols": columns}))
+    assert list(found)[:4] == ["user", "item", "past", "hour"]
+    assert found.pop("past") == {k: v for k, v in HISTORY.items() if k != "name"}
+    assert found == features
 
 
 def test_a_shorter_max_len_keeps_the_newest_tokens(

@@ -99,33 +99,39 @@ def test_a_split_that_is_not_given_has_no_path(params: dict[str, Any]) -> None:
     assert not (Path(paths.train).parent / "valid.parquet").exists()
 
 
-def test_unchanged_files_are_reused_and_changed_ones_encoded_again(params: dict[str, Any]) -> None:
+def test_unchanged_contents_are_reused_and_changed_ones_encoded_beside_them(
+    params: dict[str, Any],
+) -> None:
     first = build_plain(params)
     written = os.stat(first.train).st_mtime_ns
-    assert os.stat(build_plain(params).train).st_mtime_ns == written
+    os.utime(params["train_data"])
+    assert build_plain(params) == first and os.stat(first.train).st_mtime_ns == written
     with open(params["train_data"], "a") as stream:
         stream.write("1,u9,a,7,1.0,a,x\n")
-    build_plain(params)
-    assert pq.read_metadata(first.train).num_rows == 5
+    assert pq.read_metadata(build_plain(params).train).num_rows == 5
+    assert pq.read_metadata(first.train).num_rows == 4
 
 
-def test_raw_files_in_the_same_folder_survive(params: dict[str, Any], tmp_path: Path) -> None:
-    params |= {"data_root": str(tmp_path.parent), "dataset_id": tmp_path.name}
-    build_plain(params)
-    params["min_categr_count"] = 2
-    build_plain(params)
-    assert Path(params["train_data"]).read_text() == HEADER + FILES["train"]
+def test_same_size_and_time_do_not_hide_other_contents(params: dict[str, Any]) -> None:
+    first = build_plain(params)
+    path = Path(params["train_data"])
+    status, text = path.stat(), path.read_text()
+    path.write_text(text.replace("1,u1,a,7", "0,u1,a,7"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert build_plain(params) != first
 
 
-def test_overwriting_the_raw_files_is_refused(params: dict[str, Any], tmp_path: Path) -> None:
+def test_raw_files_in_fuxictrs_folder_of_the_data_set_survive(
+    params: dict[str, Any], tmp_path: Path
+) -> None:
     raw = tmp_path / "data" / "tiny_x1" / "train.parquet"
     raw.parent.mkdir(parents=True)
-    raw.write_bytes(b"raw")
+    pl.read_csv(params["train_data"]).write_parquet(raw)
+    before = raw.read_bytes()
     params |= {"data_format": "parquet", "train_data": str(raw)}
     params |= {"valid_data": None, "test_data": None}
-    with pytest.raises(ConfigError, match="would overwrite .*train.parquet"):
-        build_plain(params)
-    assert raw.read_bytes() == b"raw"
+    paths = build_plain(params)
+    assert Path(paths.train) != raw and raw.read_bytes() == before
 
 
 def test_contradictory_settings_are_reported_together(params: dict[str, Any]) -> None:

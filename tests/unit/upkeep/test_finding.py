@@ -16,7 +16,9 @@ TREE = {
     "prepared/Set_s1/dataset.yaml": "prepared",
     "Set_s1/encoded.json": "view",
     "Set_s1/raw/shard-00000.h5": None,  # not looked for: a view's folder is one artifact
-    "Half_s1/feature_map.json": "view unfinished",
+    f"Set_s1/view-{HEX}/encoded.json": "view",  # beside one of an earlier release
+    f"Half_s1/view-{HEX}/train.parquet": "view unfinished",
+    "Old_s1/feature_map.json": "view unfinished",
     "exported/feature_map.json": "unknown",
     "exported/test.npz": "export",
     "exported/test.parquet": "export",
