@@ -1,9 +1,12 @@
-"""Every FuxiCTR 2.3.10 quirk the plugin leans on, in one place.
+"""Gives FuxiCTR's embedding layers a history: they project it and hand it to the model.
 
 A history is a feature of type ``loopfm_sequence``. FuxiCTR counts such a feature in ``num_fields``
 and ``sum_emb_out_dim`` but builds nothing for it, so this module adds the missing part to
 ``FeatureEmbeddingDict`` itself, not to a subclass: ``BaseModel.regularization_loss`` compares exact
 types, and a subclass would silently lose the embedding regulariser.
+
+Other quirks of FuxiCTR 2.3.10 are met where they matter: its trainer and tuner in this room, its
+feature encoding in ``data``. ``test_host_quirks.py`` fails when FuxiCTR changes one of them.
 """
 
 from __future__ import annotations

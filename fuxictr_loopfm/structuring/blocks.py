@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -62,43 +61,6 @@ class EventSource(Protocol):
     def blocks(self, rows: int) -> Iterator[Rows]:
         """The other columns in the same blocks, of the same dtypes in all."""
         ...
-
-
-@dataclass(frozen=True)
-class ColumnSource:
-    """Columns that are in memory, in any order.
-
-    Attributes:
-        key: (E,) integers or text.
-        rows: see :data:`Rows`.
-        key_name: named in error messages.
-    """
-
-    key: AnyArray
-    rows: Rows
-    key_name: str
-
-    @property
-    def num_events(self) -> int:
-        return len(self.key)
-
-    @property
-    def read_bytes(self) -> int:
-        widths = [v.dtype.itemsize * math.prod(v.shape[1:]) for v in self.rows.values()]
-        return self.key.dtype.itemsize + 2 * np.dtype(np.int64).itemsize + sum(widths)
-
-    @property
-    def block_rows(self) -> int:
-        return max(1, len(self.key))  # the columns as they are, without a copy
-
-    def keys(self, rows: int) -> Iterator[BlockKeys]:
-        # An empty log has one empty block, which says what type its keys are.
-        for start in range(0, max(1, len(self.key)), rows):
-            yield BlockKeys(*factorize_keys(self.key[start : start + rows], self.key_name))
-
-    def blocks(self, rows: int) -> Iterator[Rows]:
-        for start in range(0, max(1, len(self.key)), rows):
-            yield {name: values[start : start + rows] for name, values in self.rows.items()}
 
 
 def row_columns(

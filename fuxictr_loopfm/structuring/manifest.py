@@ -24,7 +24,8 @@ def manifest_entries(
     """The manifest's entries without its shards, checked.
 
     Args:
-        manifest_fields: what the caller says, see ``builder.build_store``.
+        manifest_fields: dataset_id, dataset_fingerprint, dim, codec, time_unit, key, taps,
+            event_filter, backfill, provenance; see ``StoreManifest``.
         rows: the row datasets, for their dtypes.
         key_id: keys, for their dtype.
         pad_code: (w,) codes of the pad row.

@@ -40,7 +40,7 @@ class StorePlan:
     """What determines a store besides its events.
 
     Attributes:
-        manifest_fields: as in ``builder.build_store``.
+        manifest_fields: see ``manifest.manifest_entries``.
         pad_code: (w,) the row that decodes to exactly 0.
         num_shards: files, by hash of the key.
     """

@@ -15,9 +15,10 @@ from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.pointers import Pointers
-from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+from fuxictr_loopfm.structuring.builder import build_pointers
 from tests.bench.logs import MAX_LEN, EventLog
 from tests.made_up import store_fields
+from tests.store_building import build_store
 
 DIM = 32
 BLOCK = 100_000

@@ -21,9 +21,9 @@ from fuxictr_loopfm.layers.batch import HistoryBatch, PackedEmbedding, PaddedHis
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring import as_of, key_table, order, pointing, reading, sorted_events
-from fuxictr_loopfm.structuring.builder import build_store
 from fuxictr_loopfm.structuring.event_filter import parse_filter
 from tests.made_up import store_fields
+from tests.store_building import build_store
 
 CODECS: dict[str, Codec] = {
     kind: build_codec(kind, DIM).fit(embedding_of(range(2_000)))

@@ -16,8 +16,9 @@ from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.gather import history_index, take_rows
 from fuxictr_loopfm.structuring.as_of import history_bounds
-from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+from fuxictr_loopfm.structuring.builder import build_pointers
 from tests.made_up import store_fields
+from tests.store_building import build_store
 
 INT64 = np.iinfo(np.int64)
 SMALL_TIME = st.integers(-6, 12)

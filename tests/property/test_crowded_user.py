@@ -18,8 +18,9 @@ from fuxictr_loopfm.layers.batch import HistoryBatch
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring import reading
-from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+from fuxictr_loopfm.structuring.builder import build_pointers
 from tests.made_up import store_fields
+from tests.store_building import build_store
 
 EVENTS = 50_000 if scaled(1) == 1 else 1_000_000
 MINUTE = 60_000

@@ -22,9 +22,8 @@ from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.runs.histories import Histories
 from fuxictr_loopfm.runs.vertical import run_vertical
-from fuxictr_loopfm.store.event_store import EventStore
-from fuxictr_loopfm.structuring.verify import verify_pointers, verify_store
 from fuxictr_loopfm.upkeep.forget import forget_outdated, forget_users
+from fuxictr_loopfm.upkeep.verification import verify_folder
 from tests.integration.planted import (
     CHUNKS,
     FIRST_SECOND,
@@ -106,11 +105,7 @@ class Deployment:
             for first in range(rows.start, rows.stop, BATCH):
                 source.batch(np.arange(first, min(first + BATCH, rows.stop)))
         folder = workspace.structuring(spec.user).require_own()
-        store = EventStore.open(folder)
-        pointers = workspace.pointers(store, spec.user, "test")
-        return verify_store(folder, prepared) + verify_pointers(
-            store, pointers, prepared.array(spec.user)[rows], prepared.timestamp[rows]
-        )
+        return verify_folder(folder, prepared.folder).problems  # and the pointers into it
 
     def forget_user(self, day: int) -> list[str]:
         """Delete one of the users of the window; their traces, if any."""

@@ -13,9 +13,9 @@ from fuxictr_loopfm.data.view import EncodedView
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifest
-from fuxictr_loopfm.structuring.builder import build_store
 from tests.integration.planted import log_frame, write_log
 from tests.made_up import store_fields
+from tests.store_building import build_store
 
 EVENTS, KEYS = 60, 6
 

@@ -16,7 +16,8 @@ from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError
 from fuxictr_loopfm.layers.batch import HistoryBatch, PackedEmbedding, PaddedHistory
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
-from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+from fuxictr_loopfm.structuring.builder import build_pointers
+from tests.store_building import build_store
 
 DIM = 3
 

@@ -16,7 +16,8 @@ from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
-from fuxictr_loopfm.structuring.builder import build_pointers, build_store
+from fuxictr_loopfm.structuring.builder import build_pointers
+from tests.store_building import build_store
 
 EVENTS = 40
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fuxictr_loopfm.structuring.builder import build_store
+from tests.store_building import build_store
 
 
 def manifest_fields(**changes: Any) -> dict[str, Any]:

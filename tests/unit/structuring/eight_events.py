@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fuxictr_loopfm.store.schema import StoreManifest
-from fuxictr_loopfm.structuring.builder import build_store
+from tests.store_building import build_store
 
 
 class TinyLog:

@@ -155,8 +155,6 @@ def test_all_problems_of_the_manifest_fields_are_named(tmp_path):
         "manifest_fields: taps: missing",
         "manifest_fields: colour: unknown entry",
     ]
-    with pytest.raises(ConfigError, match="num_shards"):
-        build(tmp_path / "store", num_shards=0)
     with pytest.raises(StoreError, match="time_unit: expected one of"):
         build(tmp_path / "store", manifest_fields=fields(time_unit="hours"))
     assert list(tmp_path.iterdir()) == []
@@ -171,23 +169,11 @@ def test_a_teacher_must_be_older_than_what_it_logs(tmp_path, trained):
     assert EventStore.open(tmp_path / "store").manifest.backfill
 
 
-def test_a_failed_build_leaves_the_earlier_store(tmp_path, monkeypatch):
-    build(tmp_path / "store")
-    before = contents(tmp_path / "store")
-
+def test_a_full_disk_leaves_no_store(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fuxictr_loopfm.structuring.shards.write_json", full_disk)
+    monkeypatch.setattr("fuxictr_loopfm.structuring.shards.write_store_manifest", full_disk)
     with pytest.raises(StoreError, match="store: cannot be written: No space left"):
-        build(tmp_path / "store", rows=(4, 5))
-    assert contents(tmp_path / "store") == before and len(list(tmp_path.iterdir())) == 1
-
-
-def test_only_a_store_is_ever_replaced(tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(StoreError, match="expected an event store or an empty folder"):
-        build(tmp_path)
-    build(tmp_path / "store")
-    build(tmp_path / "store", rows=(4, 5))
-    assert EventStore.open(tmp_path / "store", verify=True).num_events == 2
+        build(tmp_path / "store")
+    assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,7 @@ from out_of_core_source import LIMIT, ManyEvents
 from fuxictr_loopfm.errors import ConfigError, StoreError
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring import key_table, reading, shards
-from fuxictr_loopfm.structuring.blocks import ColumnSource, row_columns
-from fuxictr_loopfm.structuring.builder import build_store
+from fuxictr_loopfm.structuring.blocks import row_columns
 from fuxictr_loopfm.structuring.shards import (
     StorePlan,
     build_shards,
@@ -26,6 +25,7 @@ from fuxictr_loopfm.structuring.shards import (
     parts_folder,
 )
 from fuxictr_loopfm.structuring.spool import Spool
+from tests.store_building import ColumnSource, build_store
 
 FIELDS = fields(codec={"kind": "int8", "pad_code": [0, 0, 0]})
 SMALL = 100_000
