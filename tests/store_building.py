@@ -73,7 +73,7 @@ def build_store(
         key: (E,) integers or text.
         pad_code: (w,) the row that decodes to exactly 0.
         num_shards, memory_limit: as in ``build_shards``.
-        columns: ``timestamp``, ``src_row``, ``codes`` and ``logit``, (E, ...) each, and ``side``.
+        columns: ``timestamp``, ``event_id``, ``codes`` and ``logit``, (E, ...) each, and ``side``.
     """
     columns = {"side": {}, **columns}
     rows = row_columns(len(key), pad_code=pad_code, **columns)

@@ -245,12 +245,12 @@ def _check_columns(store: EventStore, columns: Collection[str], codec: Codec | N
 
 def _in_store_order(store: EventStore, name: str, column: np.ndarray) -> np.ndarray:
     """A column (N,) by event_id as (n+1,) by store row, 0 at the pad row."""
-    needed = int(store.src_row.max(initial=-1)) + 1
+    needed = int(store.event_id.max(initial=-1)) + 1
     if column.ndim != 1 or len(column) < needed:
         raise DataError(
             f"history of {store.folder}: ids {name}: expected one id per event of the log, "
             f"{needed} or more, found shape {column.shape}"
         )
-    ordered = column[store.src_row]
+    ordered = column[store.event_id]
     ordered[0] = 0
     return ordered

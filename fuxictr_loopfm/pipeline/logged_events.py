@@ -72,18 +72,18 @@ class LoggedEvents:
             reader = None
             if self.extraction is not None:
                 reader = stack.enter_context(ExtractionReader(self.extraction))
-            for src_row, table in self.tables(["timestamp", self.label], rows):
+            for event_id, table in self.tables(["timestamp", self.label], rows):
                 codes = None
                 # A store of raw events has no teacher; its format still has the column.
-                logit = np.zeros(len(src_row), np.float32)
+                logit = np.zeros(len(event_id), np.float32)
                 if reader is not None:
-                    embedding, logit = reader.take(src_row)
+                    embedding, logit = reader.take(event_id)
                     codes = codec.encode(embedding)
                 label = table.column(self.label).to_numpy().astype(np.int8)
                 yield row_columns(
-                    len(src_row),
+                    len(event_id),
                     table.column("timestamp").to_numpy(),
-                    src_row,
+                    event_id,
                     codes,
                     codec.pad_code,
                     logit,
@@ -116,10 +116,10 @@ class LoggedEvents:
                     mask = np.isin(table.column("period").to_numpy(), self.periods)
                     if passes is not None:
                         mask &= passes(table.column(filtered).to_pandas().to_numpy())
-                    src_row = start + np.flatnonzero(mask)
+                    event_id = start + np.flatnonzero(mask)
                     start += len(mask)
-                    if len(src_row):
-                        yield src_row, table if mask.all() else table.filter(pa.array(mask))
+                    if len(event_id):
+                        yield event_id, table if mask.all() else table.filter(pa.array(mask))
         except pa.ArrowMemoryError:
             raise  # the file is not to blame
         except (OSError, pa.ArrowException) as error:
@@ -129,8 +129,8 @@ class LoggedEvents:
 def count_events(source: LoggedEvents) -> tuple[int, list[int]]:
     """Number of events after the filter, and the periods they are from."""
     count, periods = 0, set()
-    for src_row, table in source.tables(["period"], _BLOCK_ROWS):
-        count += len(src_row)
+    for event_id, table in source.tables(["period"], _BLOCK_ROWS):
+        count += len(event_id)
         periods |= set(np.unique(table.column("period").to_numpy()).tolist())
     return count, sorted(periods)
 

@@ -23,6 +23,7 @@ from fuxictr_loopfm.files.atomic import read_whole
 from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.keys import factorize_keys
 from fuxictr_loopfm.store.schema import (
+    EVENT_ID_DATASET,
     LEAST_KEY_BYTES,
     LEAST_ROW_BYTES,
     REBUILD,
@@ -51,7 +52,7 @@ class EventStore:
         timestamp: (n+1,) int64 in the manifest's time unit; 0 at the pad row.
         key_ptr: (U+1,) int64; key k owns rows ``[key_ptr[k], key_ptr[k+1])``.
         key_id: (U,) int64 or fixed-length UTF-8 bytes.
-        src_row: (n+1,) int64 row in the event log; -1 at the pad row.
+        event_id: (n+1,) int64 number of the event in the log, its row there; -1 at the pad row.
         logit: (n+1,) float32 teacher logit; 0 at the pad row.
         side: further columns by name, each (n+1,); 0 at the pad row.
     """
@@ -62,7 +63,7 @@ class EventStore:
     timestamp: NDArray[np.int64]
     key_ptr: NDArray[np.int64]
     key_id: AnyArray
-    src_row: NDArray[np.int64]
+    event_id: NDArray[np.int64]
     logit: NDArray[np.float32]
     side: dict[str, AnyArray]
 
@@ -115,7 +116,7 @@ class EventStore:
     @property
     def num_events(self) -> int:
         """n, without the pad row."""
-        return len(self.src_row) - 1
+        return len(self.event_id) - 1
 
     @property
     def num_keys(self) -> int:
@@ -206,7 +207,13 @@ def _read_shards(
         rows += record.rows
         keys += record.keys
     side = {name: arrays.pop(f"side/{name}") for name in manifest.side}
-    return {**arrays, "side": side, "key_ptr": key_ptr, "key_id": np.concatenate(key_ids)}
+    return {
+        "event_id": arrays.pop(EVENT_ID_DATASET),
+        **arrays,
+        "side": side,
+        "key_ptr": key_ptr,
+        "key_id": np.concatenate(key_ids),
+    }
 
 
 def _check_key_ptr(path: Path, key_ptr: NDArray[np.int64], rows: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.store import h5
-from fuxictr_loopfm.store.schema import ShardRecord, StoreManifest, shard_file
+from fuxictr_loopfm.store.schema import EVENT_ID_DATASET, ShardRecord, StoreManifest, shard_file
 from fuxictr_loopfm.store.shard import checksum_problems, code_width, open_shard, row_dtypes
 from fuxictr_loopfm.store.shard_writer import ShardWriter
 
@@ -31,14 +31,14 @@ class Without:
     gone: NDArray[np.int64]
     dataset_fingerprint: str
 
-    def has(self, src_row: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def has(self, event_id: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows are still in the log; the pad row's -1 counts as one of them."""
-        place = np.minimum(np.searchsorted(self.gone, src_row), len(self.gone) - 1)
-        return np.asarray(self.gone[place] != src_row)
+        place = np.minimum(np.searchsorted(self.gone, event_id), len(self.gone) - 1)
+        return np.asarray(self.gone[place] != event_id)
 
-    def moved(self, src_row: NDArray[np.int64]) -> NDArray[np.int64]:
+    def moved(self, event_id: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where rows that are still there are now."""
-        return src_row - np.searchsorted(self.gone, src_row)
+        return event_id - np.searchsorted(self.gone, event_id)
 
 
 def write_shards_without(
@@ -82,11 +82,11 @@ def _write_shard(
     datasets: dict[str, h5py.Dataset],
     without: Without,
 ) -> ShardRecord:
-    rows = len(datasets["src_row"])
+    rows = len(datasets[EVENT_ID_DATASET])
     kept = np.empty(rows, bool)
     for start in range(0, rows, _BLOCK_ROWS):
         stop = min(start + _BLOCK_ROWS, rows)
-        kept[start:stop] = without.has(h5.read_rows(datasets["src_row"], start, stop))
+        kept[start:stop] = without.has(h5.read_rows(datasets[EVENT_ID_DATASET], start, stop))
     counts, key_id = _keys_left(datasets, kept)
     left = int(kept.sum())
     layout: dict[str, Any] = {
@@ -101,7 +101,7 @@ def _write_shard(
             stop = min(start + _BLOCK_ROWS, rows)
             for name in row_dtypes(manifest):
                 block = h5.read_rows(datasets[name], start, stop)[kept[start:stop]]
-                writer.append(name, without.moved(block) if name == "src_row" else block)
+                writer.append(name, without.moved(block) if name == EVENT_ID_DATASET else block)
         writer.append("key_ptr", np.concatenate([[1], 1 + np.cumsum(counts)]).astype(np.int64))
         writer.append("key_id", key_id)
         return writer.finish()

@@ -23,8 +23,10 @@ FORMAT = Format(SCHEMA, VERSION, StoreError, REBUILD)
 CODE_DTYPES = ("uint8", "int8", "float16", "float32")
 KEY_DTYPES = ("int64", "bytes")
 TIME_UNITS = ("s", "ms", "us", "ordinal")
-ROW_DATASETS = {"timestamp": "int64", "src_row": "int64", "logit": "float32"}
-PAD_SRC_ROW = -1
+# Name in shard files of what is ``event_id`` everywhere else; it is older than that name.
+EVENT_ID_DATASET = "src_row"
+ROW_DATASETS = {"timestamp": "int64", EVENT_ID_DATASET: "int64", "logit": "float32"}
+PAD_EVENT_ID = -1
 MAX_DIM = 65_536
 # Timestamp, source row and logit; pointer and at least one byte of the key.
 LEAST_ROW_BYTES, LEAST_KEY_BYTES = 20, 9

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fuxictr_loopfm.files.atomic import require_space, sha256_file
-from fuxictr_loopfm.store.schema import ShardRecord, shard_file, shard_identity
+from fuxictr_loopfm.store.schema import EVENT_ID_DATASET, ShardRecord, shard_file, shard_identity
 from fuxictr_loopfm.store.shard import SHARD_SCHEMA
 
 _NO_IDENTITY = "0" * 16
@@ -67,7 +67,7 @@ class ShardWriter:
     def finish(self) -> ShardRecord:
         """Close the file; its identity covers the checksums of what was written."""
         datasets = {name: digest.hexdigest() for name, digest in self._digests.items()}
-        counts = {"rows": self._written["src_row"] - 1, "keys": self._written["key_id"]}
+        counts = {"rows": self._written[EVENT_ID_DATASET] - 1, "keys": self._written["key_id"]}
         identity = shard_identity(self._plain, self._index, {**counts, "datasets": datasets})
         self._file.attrs.modify("identity", np.bytes_(identity.encode("utf-8")))
         self._file.close()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.store.keys import factorize_keys
-from fuxictr_loopfm.store.schema import CODE_DTYPES
+from fuxictr_loopfm.store.schema import CODE_DTYPES, EVENT_ID_DATASET
 
 AnyArray = np.ndarray[Any, Any]
 Int64Array = NDArray[np.int64]
@@ -66,7 +66,7 @@ class EventSource(Protocol):
 def row_columns(
     num_events: int,
     timestamp: AnyArray,
-    src_row: AnyArray,
+    event_id: AnyArray,
     codes: AnyArray | None,
     pad_code: AnyArray,
     logit: AnyArray,
@@ -77,7 +77,7 @@ def row_columns(
     columns = {
         "codes": codes,
         "timestamp": int64_column("timestamp", timestamp),
-        "src_row": int64_column("src_row", src_row),
+        EVENT_ID_DATASET: int64_column("event_id", event_id),
         "logit": np.asarray(logit, dtype=np.float32),
         **{f"side/{name}": _side_column(name, values) for name, values in side.items()},
     }

@@ -10,6 +10,7 @@ import numpy as np
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.h5 import read_array, read_rows
 from fuxictr_loopfm.store.pointers import Pointers, pointer_dtypes
+from fuxictr_loopfm.store.schema import EVENT_ID_DATASET
 from fuxictr_loopfm.store.shard import open_shard, read_manifest
 from fuxictr_loopfm.structuring.as_of import bounds_of_events, key_ranges
 
@@ -48,7 +49,7 @@ def pointers_of_events(
             for keys in key_ranges(key_ptr, _RANGE_ROWS):
                 ptr = key_ptr[keys.start : keys.stop + 1]
                 rows = int(ptr[0]), int(ptr[-1])
-                sample = read_rows(datasets["src_row"], *rows) - first_row
+                sample = read_rows(datasets[EVENT_ID_DATASET], *rows) - first_row
                 wanted = np.flatnonzero((sample >= 0) & (sample < num_samples))
                 found += len(wanted)
                 if not len(wanted):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.store.schema import PAD_SRC_ROW, ShardRecord
+from fuxictr_loopfm.store.schema import EVENT_ID_DATASET, PAD_EVENT_ID, ShardRecord
 from fuxictr_loopfm.store.shard_writer import ShardWriter
 from fuxictr_loopfm.structuring.blocks import AnyArray, Int64Array, Rows
 from fuxictr_loopfm.structuring.key_table import KeyTable
@@ -37,7 +37,7 @@ class EventsInMemory:
     @classmethod
     def sort(cls, code: Int64Array, rows: Rows) -> EventsInMemory:
         """Sort events by (code, timestamp, log row)."""
-        return cls(rows, event_order(code, rows["timestamp"], rows["src_row"]))
+        return cls(rows, event_order(code, rows["timestamp"], rows[EVENT_ID_DATASET]))
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[str, AnyArray]]:
         for first in range(start, stop, _PIECE_ROWS):
@@ -46,32 +46,32 @@ class EventsInMemory:
                 yield name, np.take(values, chosen, axis=0)
 
 
-def event_order(code: Int64Array, timestamp: Int64Array, src_row: Int64Array) -> Int64Array:
+def event_order(code: Int64Array, timestamp: Int64Array, event_id: Int64Array) -> Int64Array:
     """Positions (E,) that sort events by (code, timestamp, row of the log).
 
     Raises:
         DataError: a row of the log is there twice.
     """
     order = sort_order(code, timestamp)
-    if (src_row[1:] > src_row[:-1]).all():
+    if (event_id[1:] > event_id[:-1]).all():
         return order
-    _refuse_repeated(src_row)
+    _refuse_repeated(event_id)
     # What came in another order than the log's is wrong only inside ties, which are few.
     tied = np.diff(code[order]) == 0
     tied &= np.diff(timestamp[order]) == 0
     group = np.cumsum(np.r_[True, ~tied])
     inside = np.flatnonzero(np.r_[tied, False] | np.r_[False, tied])
     rows = order[inside]
-    order[inside] = rows[np.lexsort((src_row[rows], group[inside]))]
+    order[inside] = rows[np.lexsort((event_id[rows], group[inside]))]
     return order
 
 
-def _refuse_repeated(src_row: Int64Array) -> None:
-    ascending = np.sort(src_row)
+def _refuse_repeated(event_id: Int64Array) -> None:
+    ascending = np.sort(event_id)
     repeated = np.flatnonzero(ascending[1:] == ascending[:-1])
     if len(repeated):
         raise DataError(
-            f"src_row: expected every event once, found row {ascending[repeated[0]]} of the log "
+            f"event_id: expected every event once, found row {ascending[repeated[0]]} of the log "
             f"twice. Run the extraction again."
         )
 
@@ -103,7 +103,7 @@ def write_sorted(
     }
     layout["key_ptr"] = ((len(row_ptr),), np.int64)
     layout["key_id"] = ((keys.stop - keys.start,), table.key_id.dtype)
-    pads = {"src_row": PAD_SRC_ROW, "codes": plain["codec"]["pad_code"]}
+    pads = {EVENT_ID_DATASET: PAD_EVENT_ID, "codes": plain["codec"]["pad_code"]}
     writer = ShardWriter(path, index, layout, plain)
     try:
         for name, values in empty.items():

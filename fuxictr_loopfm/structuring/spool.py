@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.store.schema import EVENT_ID_DATASET
 from fuxictr_loopfm.structuring.as_of import key_ranges
 from fuxictr_loopfm.structuring.blocks import AnyArray, BlockKeys, Int64Array, Rows
 from fuxictr_loopfm.structuring.key_table import KeyTable
@@ -95,19 +96,19 @@ class Spool:
 
     def _sorted(self, partition: int) -> Iterator[tuple[str, AnyArray]]:
         code = self._load(_CODE, partition).astype(np.int64)
-        time, src_row = (self._load(name, partition) for name in ("timestamp", "src_row"))
-        order = event_order(code, time, src_row)
-        del code, time, src_row
+        time, event_id = (self._load(name, partition) for name in ("timestamp", EVENT_ID_DATASET))
+        order = event_order(code, time, event_id)
+        del code, time, event_id
         for name in self._columns:
             yield name, np.take(self._load(name, partition), order, axis=0)
 
     def _one_key(self, partition: int) -> Iterator[tuple[str, AnyArray]]:
         """A key that is too large to be sorted; in a log that is in time order it need not be."""
         last = (np.iinfo(np.int64).min, -1)
-        runs = (self._runs(name, partition) for name in ("timestamp", "src_row"))
-        for time, src_row in zip(*runs, strict=True):
-            time, src_row = np.r_[last[0], time], np.r_[last[1], src_row]
-            later = src_row[1:] > src_row[:-1]
+        runs = (self._runs(name, partition) for name in ("timestamp", EVENT_ID_DATASET))
+        for time, event_id in zip(*runs, strict=True):
+            time, event_id = np.r_[last[0], time], np.r_[last[1], event_id]
+            later = event_id[1:] > event_id[:-1]
             later = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & later)
             if not later.all():
                 rows = int(self._first_row[partition + 1] - self._first_row[partition])
@@ -116,7 +117,7 @@ class Spool:
                     f"and {self._partition_rows} can be sorted at a time. Raise the limit "
                     f"{-(-rows // self._partition_rows)} times."
                 )
-            last = (int(time[-1]), int(src_row[-1]))
+            last = (int(time[-1]), int(event_id[-1]))
         for name in self._columns:
             yield from ((name, run) for run in self._runs(name, partition))
 

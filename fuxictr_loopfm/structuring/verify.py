@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.keys import factorize_keys, shard_of_keys
-from fuxictr_loopfm.store.schema import PAD_SRC_ROW, StoreManifest, provenance_problems
+from fuxictr_loopfm.store.schema import (
+    EVENT_ID_DATASET,
+    PAD_EVENT_ID,
+    StoreManifest,
+    provenance_problems,
+)
 from fuxictr_loopfm.store.shard import checksum_problems, read_manifest
 
 if TYPE_CHECKING:
@@ -75,7 +80,7 @@ def _layout_problems(store: EventStore) -> list[str]:
     pad_row = {
         "codes": (store.codes[0].tolist(), pad_code.tolist()),
         "timestamp": (int(store.timestamp[0]), 0),
-        "src_row": (int(store.src_row[0]), PAD_SRC_ROW),
+        EVENT_ID_DATASET: (int(store.event_id[0]), PAD_EVENT_ID),
         "logit": (float(store.logit[0]), 0.0),
         **{
             f"side/{name}": (values[0].item(), b"" if values.dtype.kind == "S" else 0)
@@ -87,13 +92,13 @@ def _layout_problems(store: EventStore) -> list[str]:
         for name, (found, wanted) in pad_row.items()
         if found != wanted
     ]
-    key, time, row = store.row_key[1:], store.timestamp[1:], store.src_row[1:]
+    key, time, row = store.row_key[1:], store.timestamp[1:], store.event_id[1:]
     later = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (row[1:] > row[:-1]))
     problems += _first(
         store,
         np.r_[False, (key[1:] == key[:-1]) & ~later],
         "order",
-        "rows sorted by (key, timestamp, src_row)",
+        "rows sorted by (key, timestamp, event_id)",
         "an earlier event after a later one",
     )
     first = 0
@@ -111,11 +116,13 @@ def _layout_problems(store: EventStore) -> list[str]:
 
 def _log_problems(store: EventStore, prepared: PreparedDataset) -> list[str]:
     """Are the stored events the logged events?"""
-    manifest, row = store.manifest, store.src_row[1:]
+    manifest, row = store.manifest, store.event_id[1:]
     num_log_rows = len(prepared.timestamp)
     outside = (row < 0) | (row >= num_log_rows)
     if outside.any():
-        return _first(store, outside, "src_row", f"rows of the log, 0 to {num_log_rows - 1}", row)
+        return _first(
+            store, outside, EVENT_ID_DATASET, f"rows of the log, 0 to {num_log_rows - 1}", row
+        )
     log_key_id, log_key = factorize_keys(prepared.array(manifest.key), manifest.key)
     if len(row) and log_key_id.dtype.kind != store.key_id.dtype.kind:
         return [
@@ -139,14 +146,15 @@ def _log_problems(store: EventStore, prepared: PreparedDataset) -> list[str]:
     counts = np.bincount(row, minlength=num_log_rows)
     if (counts > 1).any():
         problems.append(
-            f"{store.folder}: src_row: expected every event once, found row "
+            f"{store.folder}: {EVENT_ID_DATASET}: expected every event once, found row "
             f"{int(np.argmax(counts > 1))} of the log {int(counts.max())} times."
         )
     missing = np.isin(prepared.period, logged) & (counts == 0)
     if manifest.event_filter is None and missing.any():
         problems.append(
-            f"{store.folder}: src_row: expected every event of periods {logged.tolist()}, found "
-            f"{int(missing.sum())} missing, the first at row {int(np.argmax(missing))} of the log."
+            f"{store.folder}: {EVENT_ID_DATASET}: expected every event of periods "
+            f"{logged.tolist()}, found {int(missing.sum())} missing, the first at "
+            f"row {int(np.argmax(missing))} of the log."
         )
     return problems
 
@@ -164,6 +172,6 @@ def _first(
     position = int(np.argmax(wrong))
     shown = [each if isinstance(each, str) else each[position] for each in (expected, found)]
     return [
-        f"{store.locate(position + 1)} (row {store.src_row[position + 1]} of the log): {name}: "
+        f"{store.locate(position + 1)} (row {store.event_id[position + 1]} of the log): {name}: "
         f"expected {shown[0]}, found {shown[1]}; {int(wrong.sum())} rows are wrong."
     ]

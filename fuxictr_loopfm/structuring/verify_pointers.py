@@ -61,11 +61,11 @@ class Samples:
     @classmethod
     def of_store(cls, store: EventStore, events: range) -> Samples:
         """Those of the log's events in a range that the store holds, in the log's order."""
-        inside = (store.src_row >= events.start) & (store.src_row < events.stop)
+        inside = (store.event_id >= events.start) & (store.event_id < events.stop)
         inside[0] = False  # the pad row is no event
         rows = np.flatnonzero(inside)
-        rows = rows[np.argsort(store.src_row[rows], kind="stable")]
-        event_id = store.src_row[rows]
+        rows = rows[np.argsort(store.event_id[rows], kind="stable")]
+        event_id = store.event_id[rows]
         key = store.key_id[store.row_key[rows]]
         return cls(event_id - events.start, event_id, key, store.timestamp[rows])
 
@@ -148,7 +148,7 @@ def _reason(
         if not 1 <= row <= store.num_events:
             return f"reads row {row}, outside of the store's rows 1 to {store.num_events}"
         event_time = int(store.timestamp[row])
-        read = f"reads event {store.src_row[row]} at time {event_time}"
+        read = f"reads event {store.event_id[row]} at time {event_time}"
         owner = store.key_id[store.row_key[row]]
         if _text(owner) != _text(key):
             return f"{read}, which is of {store.manifest.key} {_text(owner)}"
@@ -158,7 +158,7 @@ def _reason(
             return f"{read}, which is before {time} - window {spec.window}"
     row = max(set(expected_rows) - set(found_rows))
     return (
-        f"reads {len(found_rows)} events without event {store.src_row[row]} at time "
+        f"reads {len(found_rows)} events without event {store.event_id[row]} at time "
         f"{store.timestamp[row]}, which is one of the newest {spec.max_len}"
     )
 

@@ -65,7 +65,7 @@ def measure_int4(settings: Settings) -> Iterator[Row]:
     store = EventStore.open(settings.store)
     if store.codes.dtype != np.float32:
         raise SystemExit(f"{settings.store}: expected the codec f32, found {store.manifest.codec}")
-    by_time = store.codes[1:][np.argsort(store.src_row[1:], kind="stable")]
+    by_time = store.codes[1:][np.argsort(store.event_id[1:], kind="stable")]
     half = len(by_time) // 2
     yield from _mse_rows(by_time[:half], by_time[half:], store.manifest.dataset_id)
 

@@ -54,7 +54,7 @@ def write_store(folder: Path, log: EventLog, codec: Codec, seed: int, **options:
         manifest_fields=store_fields(codec),
         key=log.user,
         timestamp=log.time,
-        src_row=np.arange(len(log)),
+        event_id=np.arange(len(log)),
         codes=repeated(block, len(log)),
         pad_code=codec.pad_code,
         logit=np.zeros(len(log), np.float32),

@@ -133,7 +133,7 @@ def histories(store: Path, prepared: PreparedDataset) -> dict[Any, Any]:
 
 
 def opened_users(store: EventStore, prepared: PreparedDataset) -> np.ndarray:
-    users = prepared.array("user_id")[store.src_row]
+    users = prepared.array("user_id")[store.event_id]
     users[0] = None
     return users
 

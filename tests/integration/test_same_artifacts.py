@@ -104,7 +104,7 @@ def with_training(loop: Loop) -> tuple[dict[str, str], dict[str, Any]]:
         "teacher": weights(teacher),
         "compressor": weights(compressor),
         "log": digest({"event_id": log.event_id, "logit": log.logit, "embedding": log.embedding}),
-        "store": digest({"codes": store.codes, "rows": store.src_row, "logit": store.logit}),
+        "store": digest({"codes": store.codes, "rows": store.event_id, "logit": store.logit}),
         "metrics": rounded(record.metrics),
     }
     return names, found | {name: trained_alone(loop, name) for name in MODELS}

@@ -110,7 +110,7 @@ def built(
             manifest_fields=store_fields(codec, key=key, time_unit=time_unit),
             key=keys,
             timestamp=column(log, "time")[raw],
-            src_row=np.array(handed, np.int64),
+            event_id=np.array(handed, np.int64),
             codes=codec.encode(embedding_of(raw)),
             pad_code=codec.pad_code,
             logit=np.zeros(len(raw), np.float32),

@@ -103,7 +103,7 @@ def histories(
             manifest_fields=MANIFEST_FIELDS,
             key=np.array([key for key, _ in events], dtype),
             timestamp=int64([time for _, time in events]),
-            src_row=rows,
+            event_id=rows,
             codes=(rows[:, None] + 1).astype(np.float32),
             pad_code=np.zeros(1, np.float32),
             logit=rows.astype(np.float32),
@@ -120,7 +120,7 @@ def histories(
     index, mask = history_index(pointers.end, pointers.length, spec.max_len)
     gathered = take_rows(store.codes, index)[..., 0].astype(int) - 1
     assert (gathered[~mask] == -1).all()
-    assert (take_rows(store.src_row, index) == gathered).all()
+    assert (take_rows(store.event_id, index) == gathered).all()
     return [row[valid].tolist() for row, valid in zip(gathered, mask, strict=True)]
 
 

@@ -66,7 +66,7 @@ def test_a_crowded_users_histories_are_those_of_a_scan(
     columns: dict[str, Any] = {
         "key": key[handed],
         "timestamp": time[handed],
-        "src_row": handed,
+        "event_id": handed,
         "codes": np.ones((EVENTS, codec.width), np.int8),
         "logit": np.zeros(EVENTS, np.float32),
         "side": {"label": label[handed]},

@@ -132,7 +132,7 @@ def check_stores(folder: Path, expected: Expected) -> Iterator[str]:
         if store.num_events != expected["decoded"][name]["rows"]:
             yield f"store {name}: {store.num_events} events"
         for row in range(1, store.num_events + 1):
-            event = rows[store.src_row[row]]
+            event = rows[store.event_id[row]]
             key = store.key_id[store.row_key[row]]
             own = key.decode() if isinstance(key, bytes) else int(key)
             found = (own, int(store.timestamp[row]), int(store.side["label"][row]))
@@ -174,7 +174,7 @@ def histories(store: EventStore, pointers: Pointers) -> list[list[int]]:
     """Rows of the log in each sample's history, oldest first."""
 
     def history(end: int, length: int) -> NDArray[np.int64]:
-        return store.src_row[end - length : end]
+        return store.event_id[end - length : end]
 
     pairs = zip(pointers.end.tolist(), pointers.length.tolist(), strict=True)
     return [history(end, length).tolist() for end, length in pairs]

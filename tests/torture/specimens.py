@@ -32,7 +32,7 @@ def small_store(folder: Path, version: int = 0, shards: int = 1) -> None:
     fields = store_fields(codec, dataset_id=f"small{version}_s1")
     index = np.arange(EVENTS * (1 + version))
     build_store(
-        folder, manifest_fields=fields, num_shards=shards, key=index % KEYS, src_row=index,
+        folder, manifest_fields=fields, num_shards=shards, key=index % KEYS, event_id=index,
         timestamp=index + version, codes=np.full((len(index), 2), 1 + version, np.int8),
         pad_code=codec.pad_code, logit=np.full(len(index), version, np.float32),
         side={"label": (index % 2).astype(np.int8)},
@@ -64,7 +64,7 @@ def small_log(folder: Path, version: int = 0) -> None:
 def read_store(folder: Path, *more: Any) -> str:
     """Every column of a store; ``more`` goes into the digest."""
     store = EventStore.open(folder)
-    columns = [store.codes, store.timestamp, store.key_ptr, store.key_id, store.src_row]
+    columns = [store.codes, store.timestamp, store.key_ptr, store.key_id, store.event_id]
     return digest(str(store.manifest), *columns, store.logit, *store.side.values(), *more)
 
 

@@ -56,7 +56,7 @@ def _store(
         manifest_fields=fields,
         key=log["user"][rows],
         timestamp=log["time"][rows],
-        src_row=rows,
+        event_id=rows,
         pad_code=codec.pad_code,
         logit=np.zeros(len(rows), np.float32),
         **arguments,

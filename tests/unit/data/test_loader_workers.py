@@ -41,7 +41,7 @@ def loader(tmp_path: Path) -> LoopFMDataLoader:
     }  # fmt: skip
     build_store(
         tmp_path / "store", manifest_fields=fields, key=user, timestamp=time,
-        src_row=np.arange(EVENTS), codes=None, pad_code=np.zeros(0, np.uint8),
+        event_id=np.arange(EVENTS), codes=None, pad_code=np.zeros(0, np.uint8),
         logit=np.zeros(EVENTS, np.float32),
     )  # fmt: skip
     store, spec = EventStore.open(tmp_path / "store"), SequenceSpec(max_len=5)

@@ -44,7 +44,7 @@ def test_an_empty_backfilled_store_in_words(tmp_path):
         fields=fields,
         key=none,
         timestamp=none,
-        src_row=none,
+        event_id=none,
         codes=np.empty((0, 2), np.uint8),
         logit=np.empty(0, np.float32),
         side={},

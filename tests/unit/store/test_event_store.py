@@ -40,7 +40,7 @@ def reseal_shard(folder: Path) -> None:
 
 def test_rows_are_sorted_behind_one_pad_row(tiny):
     store = EventStore.open(tiny, verify=True)
-    assert store.src_row.tolist() == [-1, 11, 13, 15, 10, 12, 14]
+    assert store.event_id.tolist() == [-1, 11, 13, 15, 10, 12, 14]
     assert store.timestamp.tolist() == [0, 100, 200, 200, 100, 200, 200]
     assert store.codes.tolist() == [
         [0, 0], [3, 4], [7, 8], [11, 12], [1, 2], [5, 6], [9, 10],
@@ -72,7 +72,7 @@ def test_several_shards_follow_one_another(tmp_path):
         num_shards=3,
         key=key,
         timestamp=np.arange(20),
-        src_row=np.arange(20),
+        event_id=np.arange(20),
         codes=np.repeat(np.arange(20, dtype=np.uint8)[:, None], 2, axis=1),
         logit=np.arange(20, dtype=np.float32),
         side={},
@@ -82,10 +82,10 @@ def test_several_shards_follow_one_another(tmp_path):
     assert sorted(store.key_id.tolist()) == list(range(10))
     for position, one in enumerate(store.key_id.tolist()):
         rows = slice(store.key_ptr[position], store.key_ptr[position + 1])
-        assert store.src_row[rows].tolist() == [one, one + 10]
+        assert store.event_id[rows].tolist() == [one, one + 10]
         assert store.codes[rows].tolist() == [[one, one], [one + 10, one + 10]]
         assert (store.row_key[rows] == position).all()
-    assert store.src_row[0] == -1 and (store.src_row[1:] >= 0).all()
+    assert store.event_id[0] == -1 and (store.event_id[1:] >= 0).all()
     assert store.key_code(np.array([3, 99, -1])).tolist() == [
         store.key_id.tolist().index(3), -1, -1,
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_locate_names_shard_and_row(tmp_path):
         shard, local = (0, row) if row <= first else (1, row - first)
         assert store.locate(row).endswith(f"shard-{shard:05d}.h5: row {local}")
         with h5py.File(tmp_path / "store" / f"shard-{shard:05d}.h5") as file:
-            assert file["src_row"][local] == store.src_row[row]
+            assert file["src_row"][local] == store.event_id[row]
 
 
 def test_string_keys_round_trip_with_any_width(tmp_path):
@@ -126,7 +126,7 @@ def test_a_store_without_events_or_without_codes_is_readable(tmp_path):
         num_shards=2,
         key=none,
         timestamp=none,
-        src_row=none,
+        event_id=none,
         codes=np.empty((0, 2), np.uint8),
         logit=np.empty(0, np.float32),
         side={},

@@ -25,7 +25,7 @@ def events(count: int, seed: int, text: bool) -> dict[str, Any]:
     return {
         "key": np.array([f"k{each:+03}é" for each in user]) if text else user,
         "timestamp": random.integers(0, 50, count),
-        "src_row": random.choice(3 * count, count, replace=False),
+        "event_id": random.choice(3 * count, count, replace=False),
         "codes": random.integers(0, 255, (count, 2)).astype(np.uint8),
         "logit": random.normal(size=count).astype(np.float32),
         "side": {"label": random.integers(0, 2, count).astype(np.int8)},
@@ -53,12 +53,12 @@ def test_it_is_the_store_of_what_is_left(
     build(tmp_path / "whole", shards, **given)
     # All of two keys' events, and rows of the log that were never stored.
     lost = np.isin(given["key"], np.unique(given["key"])[[0, 5]])
-    absent = np.setdiff1d(np.arange(270), given["src_row"])[::9]
-    gone = np.sort(np.concatenate([given["src_row"][lost], absent]))
+    absent = np.setdiff1d(np.arange(270), given["event_id"])[::9]
+    gone = np.sort(np.concatenate([given["event_id"][lost], absent]))
     without(tmp_path / "whole", gone, tmp_path / "less")
 
     left = {name: value[~lost] for name, value in given.items() if name != "side"}
-    left["src_row"] = np.array([row - (gone < row).sum() for row in left["src_row"]])
+    left["event_id"] = np.array([row - (gone < row).sum() for row in left["event_id"]])
     left["side"] = {"label": given["side"]["label"][~lost]}
     build(tmp_path / "other", shards, manifest_fields(dataset_fingerprint=AFTER), **left)
     assert contents(tmp_path / "less") == contents(tmp_path / "other")
@@ -67,7 +67,7 @@ def test_it_is_the_store_of_what_is_left(
 def test_a_key_keeps_the_events_that_are_not_gone(tmp_path: Path) -> None:
     given = events(60, 1, text=False)
     build(tmp_path / "whole", 2, **given)
-    gone = np.sort(given["src_row"][::2])
+    gone = np.sort(given["event_id"][::2])
     without(tmp_path / "whole", gone, tmp_path / "less")
     assert read_manifest(tmp_path / "less").rows == 30
 
@@ -75,7 +75,7 @@ def test_a_key_keeps_the_events_that_are_not_gone(tmp_path: Path) -> None:
 def test_a_store_may_be_empty_afterwards(tmp_path: Path) -> None:
     given = events(20, 2, text=True)
     build(tmp_path / "whole", 2, **given)
-    without(tmp_path / "whole", np.sort(given["src_row"]), tmp_path / "less")
+    without(tmp_path / "whole", np.sort(given["event_id"]), tmp_path / "less")
     manifest = read_manifest(tmp_path / "less")
     assert (manifest.rows, manifest.keys) == (0, 0)
 

@@ -39,7 +39,7 @@ def manifest_fields(**changes: Any) -> dict[str, Any]:
 TINY = {
     "key": np.array([9, 4, 9, 4, 9, 4]),
     "timestamp": np.array([100, 100, 200, 200, 200, 200]),
-    "src_row": np.arange(10, 16),
+    "event_id": np.arange(10, 16),
     "codes": np.arange(1, 13, dtype=np.uint8).reshape(6, 2),
     "pad_code": np.zeros(2, np.uint8),
     "logit": np.array([0.5, -1.0, 0.25, 2.0, -3.0, 4.0], np.float32),

@@ -64,7 +64,7 @@ def build(folder: Path, rows: Any = (4, 5, 6, 7), **changes: Any) -> StoreManife
         "manifest_fields": fields(),
         "key": log.user[rows],
         "timestamp": log.timestamp[rows],
-        "src_row": rows,
+        "event_id": rows,
         "codes": (rows[:, None] + 1).astype(np.int8),
         "pad_code": np.zeros(1, np.int8),
         "logit": rows.astype(np.float32) / 2,

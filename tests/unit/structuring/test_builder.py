@@ -27,7 +27,7 @@ def random_events(count=300):
     return {
         "key": rng.integers(0, 20, count),
         "timestamp": np.sort(rng.integers(0, 40, count)),
-        "src_row": np.arange(count) * 2,
+        "event_id": np.arange(count) * 2,
         "codes": rng.integers(-127, 128, (count, 3)).astype(np.int8),
         "pad_code": np.zeros(3, np.int8),
         "logit": rng.normal(size=count).astype(np.float32),
@@ -40,7 +40,7 @@ def random_events(count=300):
 
 
 def permuted(events, order):
-    columns = ("key", "timestamp", "src_row", "codes", "logit")
+    columns = ("key", "timestamp", "event_id", "codes", "logit")
     side = {name: values[order] for name, values in events["side"].items()}
     return {**events, **{name: events[name][order] for name in columns}, "side": side}
 
@@ -66,7 +66,7 @@ def test_the_number_of_shards_changes_no_history(tmp_path):
         store = EventStore.open(folder, verify=True)
         pointers = build_pointers(store, events["key"], events["timestamp"], spec)
         index, mask = history_index(pointers.end, pointers.length, spec.max_len)
-        columns = [store.codes, store.timestamp, store.src_row, store.logit, *store.side.values()]
+        columns = [store.codes, store.timestamp, store.event_id, store.logit, *store.side.values()]
         gathered.append([mask, *(take_rows(values, index) for values in columns)])
     for other in gathered[1:]:
         for one, two in zip(gathered[0], other, strict=True):
@@ -80,13 +80,13 @@ def test_ties_keep_the_order_of_the_log_and_extreme_times_are_exact(tmp_path):
         tmp_path / "store",
         key=np.array(["a", "a", "a", "b", "a"]),
         timestamp=times,
-        src_row=np.array([50, 30, 40, 20, 10]),
+        event_id=np.array([50, 30, 40, 20, 10]),
         codes=np.zeros((5, 1), np.int8),
         logit=np.zeros(5, np.float32),
         side={},
     )
     store = EventStore.open(tmp_path / "store")
-    assert store.src_row.tolist() == [-1, 40, 10, 30, 50, 20]
+    assert store.event_id.tolist() == [-1, 40, 10, 30, 50, 20]
     assert store.timestamp.tolist() == [0, INT64.min, 7, 7, INT64.max, 7]
 
 
@@ -111,7 +111,7 @@ def test_side_columns_of_text_and_truth_values_have_plain_types(tmp_path):
     side = {"city": np.array(["x", "", "yy", "x"], object), "seen": np.array([True, False] * 2)}
     manifest = build(tmp_path / "store", side=side)
     store = EventStore.open(tmp_path / "store", verify=True)
-    rows = store.src_row[1:] - 4
+    rows = store.event_id[1:] - 4
     assert store.side["city"][1:].tolist() == np.array([b"x", b"", b"yy", b"x"])[rows].tolist()
     assert store.side["city"][0] == b"" and store.side["seen"].dtype == np.uint8
     assert manifest.side == {"city": "|S2", "seen": "|u1"}
@@ -135,7 +135,7 @@ def test_a_pad_code_other_than_zero_fills_row_0(tmp_path):
         ({"pad_code": np.zeros(2, np.int8)}, r"pad_code: expected shape \(1,\), found \(2,\)"),
         ({"pad_code": np.ones(1, np.int8)}, r"expected the pad row \[1\], found \[0\]"),
         ({"timestamp": np.zeros(4)}, "timestamp: expected int64, found float64"),
-        ({"src_row": np.array([4, 5, 6, 5])}, "found row 5 of the log twice"),
+        ({"event_id": np.array([4, 5, 6, 5])}, "found row 5 of the log twice"),
         ({"key": np.array([1.0, 2, 3, 4])}, "user: a key must be integers or text"),
         ({"side": {"x": np.array([1, None, 2, 3], object)}}, "side column x: "),
     ],

@@ -51,7 +51,7 @@ def events(kind: str, count: int = 4_000, order: str = "log") -> dict[str, Any]:
     found = {
         "key": key,
         "timestamp": np.sort(rng.integers(0, 300, count)),
-        "src_row": np.arange(count) * 3,
+        "event_id": np.arange(count) * 3,
         "codes": rng.integers(-127, 128, (count, 3)).astype(np.int8),
         "logit": rng.normal(size=count).astype(np.float32),
     }

@@ -38,7 +38,10 @@ def test_a_true_store_has_no_problems(tmp_path, num_shards):
             "(row 7 of the log): key: expected b'a', found b'b'; 1 rows",
         ),
         ({"key": np.array([1, 2, 1, 2])}, "key user: expected |S1 as in the log, found int64"),
-        ({"src_row": np.array([4, 5, 6, 8])}, "src_row: expected rows of the log, 0 to 7, found 8"),
+        (
+            {"event_id": np.array([4, 5, 6, 8])},
+            "src_row: expected rows of the log, 0 to 7, found 8",
+        ),
         ({"rows": (4, 5, 7)}, "1 missing, the first at row 6 of the log"),
         (
             {"rows": (3, 4, 5, 6, 7)},
