@@ -17,6 +17,7 @@ from fuxictr_loopfm.layers.batch import HistoryBatch, PackedEmbedding, PaddedHis
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring.builder import build_pointers
+from tests.made_up import store_fields
 from tests.store_building import build_store
 
 DIM = 3
@@ -27,25 +28,6 @@ def _store(
 ) -> EventStore:
     """All events of the log but the first, which stands for periods that were not logged."""
     rows = np.arange(1, len(log["user"]))
-    fields: dict[str, Any] = {
-        "dataset_id": "tiny_s1",
-        "dataset_fingerprint": "d" * 16,
-        "dim": codec.dim,
-        "codec": codec.to_dict(),
-        "time_unit": time_unit,
-        "key": "user",
-        "taps": ["hidden_0"],
-        "event_filter": None,
-        "backfill": False,
-        "provenance": {
-            "teacher_fingerprint": None,
-            "teacher_train_periods": [],
-            "logged_periods": [1],
-            "compressor_fingerprint": None,
-            "compressor_fit_periods": [],
-            "quantizer_fit_periods": [],
-        },
-    }
     arguments: dict[str, Any] = {
         "codes": codec.encode(log["embedding"][rows]) if codec.width else None,
         "side": {"label": log["label"][rows]},
@@ -53,7 +35,7 @@ def _store(
     }
     build_store(
         folder,
-        manifest_fields=fields,
+        manifest_fields=store_fields(codec, time_unit=time_unit),
         key=log["user"][rows],
         timestamp=log["time"][rows],
         event_id=rows,

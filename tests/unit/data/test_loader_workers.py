@@ -17,6 +17,7 @@ from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.structuring.builder import build_pointers
+from tests.made_up import store_fields
 from tests.store_building import build_store
 
 EVENTS = 40
@@ -27,18 +28,7 @@ def loader(tmp_path: Path) -> LoopFMDataLoader:
     random = np.random.default_rng(0)
     user, item = random.integers(0, 3, EVENTS), random.integers(1, 9, EVENTS)
     time = np.arange(EVENTS)
-    provenance = {
-        **dict.fromkeys(("teacher_fingerprint", "compressor_fingerprint")),
-        **dict.fromkeys(
-            ("teacher_train_periods", "compressor_fit_periods", "quantizer_fit_periods"), []
-        ),
-        "logged_periods": [1],
-    }
-    fields = {
-        "dataset_id": "tiny_s1", "dataset_fingerprint": "d" * 16, "dim": 0,
-        "codec": {"kind": "none", "dim": 0, "pad_code": []}, "time_unit": "s", "key": "user",
-        "taps": [], "event_filter": None, "backfill": False, "provenance": provenance,
-    }  # fmt: skip
+    fields = store_fields(dim=0, codec={"kind": "none", "dim": 0, "pad_code": []})
     build_store(
         tmp_path / "store", manifest_fields=fields, key=user, timestamp=time,
         event_id=np.arange(EVENTS), codes=None, pad_code=np.zeros(0, np.uint8),

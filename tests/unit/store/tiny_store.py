@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.made_up import store_fields
 from tests.store_building import build_store
 
 
@@ -18,21 +19,11 @@ def manifest_fields(**changes: Any) -> dict[str, Any]:
         "compressor_fingerprint": "8" * 16,
         "compressor_fit_periods": [1, 2],
         "quantizer_fit_periods": [2],
+        **changes.pop("provenance", {}),
     }
-    provenance.update(changes.pop("provenance", {}))
-    return {
-        "dataset_id": "tiny_s1",
-        "dataset_fingerprint": "d" * 16,
-        "dim": 4,
-        "codec": {"kind": "int4_uniform", "pad_code": [0, 0]},
-        "time_unit": "s",
-        "key": "user",
-        "taps": ["hidden_0"],
-        "event_filter": None,
-        "backfill": False,
-        "provenance": provenance,
-        **changes,
-    }
+    codec = {"kind": "int4_uniform", "pad_code": [0, 0]}
+    usual = {"dataset_id": "tiny_s1", "dim": 4, "codec": codec, "provenance": provenance}
+    return store_fields(**{**usual, **changes})
 
 
 # Events of the log's rows 10 to 15; sorted by (user, time, row): 11, 13, 15 | 10, 12, 14.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fuxictr_loopfm.store.schema import StoreManifest
+from tests.made_up import store_fields
 from tests.store_building import build_store
 
 
@@ -34,27 +35,15 @@ class TinyLog:
 
 def fields(**changes: Any) -> dict[str, Any]:
     provenance = {
-        "teacher_fingerprint": "7" * 16,
         "teacher_train_periods": [1, 2],
         "logged_periods": [3, 4],
-        "compressor_fingerprint": None,
         "compressor_fit_periods": [1, 2],
         "quantizer_fit_periods": [3],
+        **changes.pop("provenance", {}),
     }
-    provenance.update(changes.pop("provenance", {}))
-    return {
-        "dataset_id": "tiny_s1",
-        "dataset_fingerprint": "d" * 16,
-        "dim": 1,
-        "codec": {"kind": "int8", "pad_code": [0]},
-        "time_unit": "s",
-        "key": "user",
-        "taps": ["deep"],
-        "event_filter": None,
-        "backfill": False,
-        "provenance": provenance,
-        **changes,
-    }
+    codec = {"kind": "int8", "pad_code": [0]}
+    usual = {"dataset_id": "tiny_s1", "dim": 1, "codec": codec, "provenance": provenance}
+    return store_fields(**{**usual, **changes})
 
 
 def build(folder: Path, rows: Any = (4, 5, 6, 7), **changes: Any) -> StoreManifest:
