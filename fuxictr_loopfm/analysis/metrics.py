@@ -13,97 +13,34 @@ from fuxictr_loopfm.errors import DataError
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
-def auc(y: ArrayLike, p: ArrayLike) -> float:
-    """Area under the ROC curve; tied scores count half.
-
-    Args:
-        y: (N,) labels, 0 or 1.
-        p: (N,) scores, higher for a likelier click; any finite numbers.
-
-    Raises:
-        DataError: wrong shape, a label other than 0 or 1, a score that is not finite, or one class.
-    """
-    labels, scores = _checked(y, p)
-    _require_both_classes(labels, "AUC")
-    return float(_auc_by_group(labels, scores, np.zeros(len(labels), dtype=np.int64))[0][0])
-
-
-def group_auc(y: ArrayLike, p: ArrayLike, group: ArrayLike) -> float:
-    """Mean AUC over the groups with both classes, weighted by the rows of each (gAUC).
-
-    Args:
-        y: (N,) labels, 0 or 1.
-        p: (N,) scores.
-        group: (N,) group of each row (usually the user), integers or strings, in any order.
-
-    Raises:
-        DataError: as for ``auc``, a group column of another length, or no group with both classes.
-    """
-    value = _group_auc_or_none(*_checked(y, p), group)
-    if value is None:
-        raise DataError(
-            "gAUC: expected a group with both a click and a non-click, found none; "
-            "group by a column whose values repeat, or leave gAUC out"
-        )
-    return value
-
-
-def logloss(y: ArrayLike, p: ArrayLike) -> float:
-    """Mean binary cross-entropy in nats, with probabilities kept 2.2e-16 away from 0 and 1.
-
-    Args:
-        y: (N,) labels, 0 or 1.
-        p: (N,) click probabilities in [0, 1].
-
-    Raises:
-        DataError: as for ``auc``, or a probability outside [0, 1].
-    """
-    labels, scores = _checked(y, p)
-    _require_both_classes(labels, "logloss")
-    return _mean_cross_entropy(labels, scores)
-
-
-def normalized_entropy(y: ArrayLike, p: ArrayLike) -> float:
-    """Log loss divided by that of always predicting the click rate of the same rows (NE).
-
-    Lower is better and 1 is worth nothing. Definition: He et al. 2014, "Practical lessons from
-    predicting clicks on ads at Facebook".
-
-    Args:
-        y: (N,) labels, 0 or 1.
-        p: (N,) click probabilities in [0, 1].
-
-    Raises:
-        DataError: as for ``logloss``.
-    """
-    labels, scores = _checked(y, p)
-    _require_both_classes(labels, "NE")
-    return _mean_cross_entropy(labels, scores) / _entropy(labels)
-
-
 def evaluate(y: ArrayLike, p: ArrayLike, group: ArrayLike | None = None) -> dict[str, float]:
-    """All metrics of one evaluation: ``AUC``, ``gAUC``, ``logloss`` and ``NE``.
+    """All metrics of one evaluation.
 
-    ``gAUC`` is left out when there is no ``group`` or when no group has both classes (a log in
-    which every user was seen once), so that a finished training is not lost for it.
+    ``AUC`` is the area under the ROC curve, tied scores counting half. ``gAUC`` is the mean AUC
+    over the groups with both classes, weighted by the rows of each. It is left out when there is
+    no ``group`` or when no group has both classes (a log in which every user was seen once), so
+    that a finished training is not lost for it. ``logloss`` is the mean binary cross-entropy in
+    nats. ``NE`` is the log loss divided by that of always predicting the click rate of the same
+    rows: lower is better and 1 is worth nothing (He et al. 2014, "Practical lessons from predicting
+    clicks on ads at Facebook").
 
     Args:
         y: (N,) labels, 0 or 1.
         p: (N,) click probabilities in [0, 1].
-        group: (N,) group of each row, or None.
+        group: (N,) group of each row (usually the user), integers or text, in any order, or None.
 
     Raises:
-        DataError: as for ``logloss``.
+        DataError: wrong shape, a label other than 0 or 1, a score that is no probability, or rows
+            of one class alone.
     """
     labels, scores = _checked(y, p)
-    _require_both_classes(labels, "the metrics")
-    loss = _mean_cross_entropy(labels, scores)
+    loss = float(cross_entropy(labels, scores).mean())
     one_group = np.zeros(len(labels), dtype=np.int64)
     values = {"AUC": float(_auc_by_group(labels, scores, one_group)[0][0])}
-    grouped = None if group is None else _group_auc_or_none(labels, scores, group)
+    grouped = None if group is None else _group_auc(labels, scores, group)
     if grouped is not None:
         values["gAUC"] = grouped
-    return values | {"logloss": loss, "NE": loss / _entropy(labels)}
+    return values | {"logloss": loss, "NE": loss / entropy(labels)}
 
 
 def _checked(y: ArrayLike, p: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -127,33 +64,38 @@ def _checked(y: ArrayLike, p: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.
             f"({len(wrong)} such rows); the training diverged: lower the learning rate or look "
             "for missing values among the numeric features"
         )
-    return clicked, scores
-
-
-def _require_both_classes(labels: NDArray[np.bool_], metric: str) -> None:
-    if labels.all() or not labels.any():
+    if clicked.all() or not clicked.any():
         raise DataError(
-            f"{metric}: expected labels of both classes, found {len(labels)} rows with label "
-            f"{int(labels[0])} only; choose a test period with clicks and non-clicks"
+            f"the metrics: expected labels of both classes, found {len(clicked)} rows with label "
+            f"{int(clicked[0])} only; choose a test period with clicks and non-clicks"
         )
-
-
-def _mean_cross_entropy(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
     if scores.min() < 0 or scores.max() > 1:
         raise DataError(
             f"prediction: expected probabilities in [0, 1], found {scores.min()} to "
             f"{scores.max()}; apply the sigmoid first"
         )
-    of_truth = np.where(labels, scores, 1 - scores)
-    return float(-np.log(np.clip(of_truth, _EPSILON, 1 - _EPSILON)).mean())
+    return clicked, scores
 
 
-def _entropy(labels: NDArray[np.bool_]) -> float:
+def cross_entropy(labels: NDArray[np.bool_], p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., N) loss of every prediction in nats, probabilities kept 2.2e-16 away from 0 and 1.
+
+    Args:
+        labels: (N,) whether it was a click.
+        p: (..., N) click probabilities in [0, 1].
+    """
+    of_truth = np.where(labels, p, 1 - p)
+    losses: NDArray[np.float64] = -np.log(np.clip(of_truth, _EPSILON, 1 - _EPSILON))
+    return losses
+
+
+def entropy(labels: NDArray[np.bool_]) -> float:
+    """Log loss in nats of always predicting the click rate of labels (N,) of both classes."""
     rate = float(labels.mean())
     return -rate * float(np.log(rate)) - (1 - rate) * float(np.log1p(-rate))
 
 
-def _group_auc_or_none(
+def _group_auc(
     labels: NDArray[np.bool_], scores: NDArray[np.float64], group: ArrayLike
 ) -> float | None:
     groups = np.asarray(group).ravel()

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fuxictr_loopfm.analysis.metrics import cross_entropy, entropy
 from fuxictr_loopfm.errors import DataError
 
 UPGRADE = "upgrade"
 INITIAL_LAUNCH = "initial launch"
 CONFIDENCE = 0.95
-_EPSILON = float(np.finfo(np.float64).eps)
 _CHUNK_ENTRIES = 1 << 23
 
 
@@ -53,26 +53,31 @@ class TransferRatio:
 
 
 def transfer_ratio(
+    kind: str,
     y: ArrayLike,
-    p_fm1: ArrayLike,
-    p_fm2: ArrayLike,
-    p_vm1: ArrayLike,
-    p_vm2: ArrayLike,
+    teachers: tuple[ArrayLike, ArrayLike],
+    verticals: tuple[ArrayLike, ArrayLike],
     user: ArrayLike,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> TransferRatio:
-    """The ratio of an upgrade of the teacher from FM1 to FM2.
+    """The vertical models' gain over that of their teachers FM1 and FM2.
 
-    Paper: arXiv:2605.29280, Eq. (5). The intervals are ours: a paired bootstrap over users. The
-    entropy that turns log loss into NE is that of all rows, in the resamples too, where it would
-    only change the unit.
+    Paper: arXiv:2605.29280. ``upgrade`` (Eq. 5): FM2 takes the place of FM1. ``initial launch``
+    (Eq. 7): FM2 is launched together with the channel, which there was none of before. That is no
+    fraction of the teacher's gain: what the history tells beyond the current features counts in
+    its numerator, so it may well exceed 1.
+
+    The intervals are ours: a paired bootstrap over users. The entropy that turns log loss into NE
+    is that of all rows, in the resamples too, where it would only change the unit.
 
     Args:
+        kind: ``upgrade`` or ``initial launch``.
         y: (N,) labels, 0 or 1.
-        p_fm1, p_fm2: (N,) predictions of the old and the new teacher, or (S, N) with S seeds, whose
-            losses are averaged row by row.
-        p_vm1, p_vm2: the same of the vertical model fed by the old and by the new teacher.
+        teachers: predictions of FM1 and FM2, (N,) each, or (S, N) with S seeds, whose losses are
+            averaged row by row.
+        verticals: the same of the vertical model fed by FM1, or at an initial launch without the
+            channel, and fed by FM2.
         user: (N,) integers or texts.
         n_boot: number of resamples.
         seed: of the resampling.
@@ -82,40 +87,6 @@ def transfer_ratio(
             fewer than 2 users, or teachers whose gain is not different from 0: its interval
             contains 0, and a ratio to it would mean nothing.
     """
-    return _estimate(UPGRADE, y, (p_fm1, p_fm2), (p_vm1, p_vm2), user, n_boot, seed)
-
-
-def initial_launch_ratio(
-    y: ArrayLike,
-    p_fm1: ArrayLike,
-    p_fm2: ArrayLike,
-    p_vm_without: ArrayLike,
-    p_vm2: ArrayLike,
-    user: ArrayLike,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> TransferRatio:
-    """The ratio where FM2 is launched together with the channel, which there was none of before.
-
-    Paper: arXiv:2605.29280, Eq. (7). It is no fraction of the teacher's gain: what the history
-    tells beyond the current features counts in its numerator, so it may well exceed 1.
-
-    Args:
-        p_vm_without: predictions of the vertical model without the channel; the other arguments
-            and the errors are those of ``transfer_ratio``.
-    """
-    return _estimate(INITIAL_LAUNCH, y, (p_fm1, p_fm2), (p_vm_without, p_vm2), user, n_boot, seed)
-
-
-def _estimate(
-    kind: str,
-    y: ArrayLike,
-    teachers: tuple[ArrayLike, ArrayLike],
-    verticals: tuple[ArrayLike, ArrayLike],
-    user: ArrayLike,
-    n_boot: int,
-    seed: int,
-) -> TransferRatio:
     clicked = _labels(y)
     fm_gain = _gain(clicked, teachers, ("p_fm1", "p_fm2"))
     vm_gain = _gain(clicked, verticals, ("p_vm1", "p_vm2"))
@@ -129,7 +100,7 @@ def _estimate(
         [rows, *(np.bincount(codes, gain, minlength=users) for gain in (fm_gain, vm_gain))], axis=1
     )
     resampled = _resampled(sums, n_boot, np.random.default_rng(seed))
-    whole, unit = sums.sum(axis=0), _entropy(clicked)
+    whole, unit = sums.sum(axis=0), entropy(clicked)
     fm = _interval(whole[1] / whole[0] / unit, resampled[:, 1] / resampled[:, 0] / unit)
     vm = _interval(whole[2] / whole[0] / unit, resampled[:, 2] / resampled[:, 0] / unit)
     if fm.low <= 0 <= fm.high:
@@ -198,9 +169,7 @@ def _losses(clicked: NDArray[np.bool_], p: ArrayLike, name: str) -> NDArray[np.f
         )
     if not np.all((values >= 0) & (values <= 1)):
         raise DataError(f"{name}: expected probabilities in [0, 1]; apply the sigmoid first")
-    of_truth = np.where(clicked, values, 1 - values)
-    losses: NDArray[np.float64] = -np.log(np.clip(of_truth, _EPSILON, 1 - _EPSILON)).mean(axis=0)
-    return losses
+    return np.asarray(cross_entropy(clicked, values).mean(axis=0))
 
 
 def _user_codes(user: ArrayLike, rows: int) -> NDArray[np.int64]:
@@ -211,8 +180,3 @@ def _user_codes(user: ArrayLike, rows: int) -> NDArray[np.int64]:
     if codes.max() == 0:
         raise DataError("user: expected at least 2 users to resample, found 1")
     return codes
-
-
-def _entropy(clicked: NDArray[np.bool_]) -> float:
-    rate = float(clicked.mean())
-    return -rate * float(np.log(rate)) - (1 - rate) * float(np.log1p(-rate))

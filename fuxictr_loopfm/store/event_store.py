@@ -31,7 +31,6 @@ from fuxictr_loopfm.store.schema import (
     provenance_problems,
 )
 from fuxictr_loopfm.store.shard import (
-    checksum_problems,
     code_width,
     open_shard,
     read_manifest,
@@ -68,22 +67,13 @@ class EventStore:
     side: dict[str, AnyArray]
 
     @classmethod
-    def open(
-        cls,
-        folder: Path | str,
-        *,
-        verify: bool = False,
-        memory_map: bool = False,
-        codes: bool = True,
-    ) -> EventStore:
-        """Read a store; sizes, layout and row counts are always checked.
+    def open(cls, folder: Path | str, *, codes: bool = True) -> EventStore:
+        """Read a store; checksums, sizes, layout and row counts are always checked.
 
         One that is replaced meanwhile is read as it was before or as it is now.
 
         Args:
             folder: the store.
-            verify: also compare the checksums of all files.
-            memory_map: leave ``codes`` on disk and map it; needs a store of one shard.
             codes: False leaves them out, (n+1, 0): who only asks for keys and times saves most of
                 the memory.
 
@@ -93,25 +83,15 @@ class EventStore:
             ProvenanceError: the teacher was trained on what it logged, without backfill.
         """
         folder = Path(folder)
-        return read_whole(folder, lambda: cls._open(folder, verify, memory_map, codes))
+        return read_whole(folder, lambda: cls._open(folder, codes))
 
     @classmethod
-    def _open(cls, folder: Path, verify: bool, memory_map: bool, codes: bool) -> EventStore:
+    def _open(cls, folder: Path, codes: bool) -> EventStore:
         manifest = read_manifest(folder)
         source_problems = provenance_problems(manifest)
         if source_problems:
             raise ProvenanceError(f"{folder}: {'; '.join(source_problems)}")
-        if memory_map and len(manifest.shards) > 1:
-            raise StoreError(
-                f"{folder}: memory_map: expected a store of 1 shard, found "
-                f"{len(manifest.shards)}. Build the store with one shard, or read it into memory."
-            )
-        if verify:
-            altered = checksum_problems(folder, manifest)
-            if altered:
-                raise StoreError("\n".join(altered))
-        arrays = _read_shards(folder, manifest, memory_map, codes)
-        return cls(folder=folder, manifest=manifest, **arrays)
+        return cls(folder=folder, manifest=manifest, **_read_shards(folder, manifest, codes))
 
     @property
     def num_events(self) -> int:
@@ -167,9 +147,7 @@ class EventStore:
         raise IndexError(f"row beyond the {self.num_events} events of {self.folder}")
 
 
-def _read_shards(
-    folder: Path, manifest: StoreManifest, memory_map: bool, codes: bool
-) -> dict[str, Any]:
+def _read_shards(folder: Path, manifest: StoreManifest, codes: bool) -> dict[str, Any]:
     """The fields of EventStore that come from the shard files."""
     for record in manifest.shards:
         # Before memory is reserved for the rows that the manifest claims.
@@ -189,9 +167,6 @@ def _read_shards(
         with open_shard(folder, manifest, index) as datasets:
             for name, dtype in row_dtypes(manifest).items():
                 if name == "codes" and not codes:
-                    continue
-                if name == "codes" and memory_map:
-                    arrays[name] = h5.map_array(datasets[name], folder / record.file)
                     continue
                 if name not in arrays:
                     width = (code_width(manifest),) if name == "codes" else ()

@@ -158,25 +158,21 @@ class ExtractionLog:
         return ExtractionManifest(**values)
 
     @classmethod
-    def open(cls, folder: Path | str, *, verify: bool = False) -> ExtractionLog:
+    def open(cls, folder: Path | str) -> ExtractionLog:
         """Check all parts and read everything but the embeddings.
 
         Args:
             folder: the extraction folder.
-            verify: name every damaged file, not the first alone.
 
         Raises:
             StoreError: incomplete, truncated, altered, or with events out of order.
         """
         folder = Path(folder)
-        return read_whole(folder, lambda: cls._open(folder, verify))
+        return read_whole(folder, lambda: cls._open(folder))
 
     @classmethod
-    def _open(cls, folder: Path, verify: bool) -> ExtractionLog:
+    def _open(cls, folder: Path) -> ExtractionLog:
         manifest = cls.read_manifest(folder)
-        problems = part_problems(folder, manifest) if verify else []
-        if problems:
-            raise StoreError("\n".join(problems))
         for part in manifest.parts:
             # Before memory is reserved for the rows that the manifest claims.
             h5.check_size(_part_path(folder, part.name), part.bytes)

@@ -154,15 +154,6 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray[Any, A
     return array
 
 
-def map_array(dataset: h5py.Dataset, path: Path) -> np.ndarray[Any, Any]:
-    """The whole dataset mapped read-only from its place in the file."""
-    offset = dataset.id.get_offset()
-    if offset is None or dataset.size == 0:
-        return read_array(dataset)
-    mapped = np.memmap(path, dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
-    return np.asarray(mapped)
-
-
 def read_attributes(file: h5py.File, path: Path, names: tuple[str, ...]) -> dict[str, str]:
     """Text attributes of the root group, written as fixed-length UTF-8.
 

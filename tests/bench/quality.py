@@ -10,7 +10,7 @@ import torch
 from fuxictr.metrics import evaluate_metrics
 from torch import Tensor, nn
 
-from fuxictr_loopfm.analysis.metrics import group_auc
+from fuxictr_loopfm.analysis.metrics import _group_auc
 from fuxictr_loopfm.compression.autoencoder import AutoencoderSpec, CoTrainer
 from fuxictr_loopfm.compression.quantizer import build_codec
 from fuxictr_loopfm.store.event_store import EventStore
@@ -36,14 +36,14 @@ def measure_gauc(settings: Settings) -> Iterator[Row]:
     def theirs() -> float:
         return evaluate_metrics(label, score, ["gAUC"], group)["gAUC"]
 
-    found = group_auc(label, score, group), theirs()
+    found = _group_auc(label == 1, score, group), theirs()
     if abs(found[0] - found[1]) > 1e-9:
         raise AssertionError(f"gAUC: ours {found[0]}, FuxiCTR's {found[1]}")
     repetitions = min(settings.repetitions, GAUC_REPETITIONS)
     seconds = interleaved(
         repetitions,
         {
-            "ours": partial(partial, group_auc, label, score, group),
+            "ours": partial(partial, _group_auc, label == 1, score, group),
             "peer": lambda: theirs,
         },
         warm_up=False,

@@ -115,7 +115,7 @@ def files_with(text: str, root: Path) -> list[str]:
 
 def histories(store: Path, prepared: PreparedDataset) -> dict[Any, Any]:
     """Content of every sample's history: times, codes, decoded embeddings, logits, labels."""
-    opened = EventStore.open(store, verify=True)
+    opened = EventStore.open(store)
     key = opened.manifest.key
     pointers = build_pointers(opened, prepared.array(key), prepared.timestamp, RULE)
     frame = prepared.frame(["user_id", "item_id", "timestamp", "click", "price"])

@@ -118,7 +118,7 @@ def built(
             num_shards=num_shards,
             memory_limit=limit,
         )
-        store = EventStore.open(Path(folder) / "store", verify=True)
+        store = EventStore.open(Path(folder) / "store")
         yield Built(Path(folder) / "store", store, codec, rows, kept)
 
 

@@ -110,7 +110,7 @@ def histories(
             side={"label": (rows % 2).astype(np.int8)},
             num_shards=num_shards,
         )
-        store = EventStore.open(Path(folder) / "store", verify=True)
+        store = EventStore.open(Path(folder) / "store")
     pointers = build_pointers(
         store,
         np.array([key for key, _ in samples], dtype),

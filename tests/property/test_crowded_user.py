@@ -80,7 +80,7 @@ def test_a_crowded_users_histories_are_those_of_a_scan(
         num_shards=2,
         **columns,
     )
-    store = EventStore.open(tmp_path / "store", verify=True)
+    store = EventStore.open(tmp_path / "store")
     places = np.random.default_rng(5).integers(0, EVENTS, 6)
     samples = [(str(key[place]), int(time[place])) for place in places]
     samples += [(FEW, int(time[-1])), (CROWD, int(time[-1]) + 1), (CROWD, int(time[0])), ("e", 0)]

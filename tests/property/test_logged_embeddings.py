@@ -71,7 +71,7 @@ def test_every_stored_event_has_its_own_embedding(
     with pieces(False):
         build_shards(tmp_path / "parts", source, plan, range(2), memory_limit)
     finish_store(tmp_path / "store", tmp_path / "parts", 2)
-    store = EventStore.open(tmp_path / "store", verify=True)
+    store = EventStore.open(tmp_path / "store")
     raw = rows[store.event_id[1:]]
     expected = {n for n, row in enumerate(log) if row.logged and FILTERS[event_filter](row)}
     assert sorted(raw.tolist()) == sorted(expected) and len(expected) > 80

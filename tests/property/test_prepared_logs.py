@@ -164,7 +164,7 @@ def told(case: Case, folder: Path, **engine: Any) -> dict[int, list[list[tuple[i
     with workspace_of(case, folder) as workspace:
         prepared = workspace.prepared
         stage = StructuringPass(case.keys, prepared, case.key, None, workspace.artifact_root)
-        store = EventStore.open(stage.build(**engine), verify=True)
+        store = EventStore.open(stage.build(**engine))
         rule = case.keys.sequence_spec(case.time_unit, prepared.spec.known_columns)
         for split, periods in (("train", PERIODS.vertical_train), ("test", PERIODS.test)):
             rows = prepared.rows_of(periods)

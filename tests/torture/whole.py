@@ -133,12 +133,12 @@ def _view(path: Path) -> list[Path]:
 
 
 def _extraction(path: Path) -> list[Path]:
-    log = ExtractionLog.open(path, verify=True)
+    log = ExtractionLog.open(path)
     return [path / "manifest.json", *(path / f"{part.name}.h5" for part in log.manifest.parts)]
 
 
 def _store(path: Path) -> list[Path]:
-    store = EventStore.open(path, verify=True)
+    store = EventStore.open(path)
     return [path / "manifest.json", *(path / shard.file for shard in store.manifest.shards)]
 
 

@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fuxictr_loopfm.analysis.transfer_ratio import (
-    UPGRADE,
-    Estimate,
-    TransferRatio,
-    initial_launch_ratio,
-    transfer_ratio,
-)
+from fuxictr_loopfm.analysis.transfer_ratio import Estimate, TransferRatio, transfer_ratio
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
 from fuxictr_loopfm.evidence.paper.table import PaperTable, RatioPair
@@ -141,7 +135,6 @@ def _result(
     teachers = runs.get(pair.start_teacher or pair.start, {})
     if not seeds or not teachers:
         return PairResult(model, pair, seeds, None, "its rows have not been run")
-    estimate = transfer_ratio if pair.kind == UPGRADE else initial_launch_ratio
     try:
         vm1 = [_predictions(first[seed], folder) for seed in seeds]
         vm2 = [_predictions(last[seed], folder) for seed in seeds]
@@ -150,12 +143,11 @@ def _result(
         for other in (*vm1, *vm2, fm1):
             if not all(np.array_equal(other[name], same[name]) for name in ("y", "user")):
                 raise DataError("the rows were tested on different events")
-        ratio = estimate(
+        ratio = transfer_ratio(
+            pair.kind,
             same["y"],
-            _of_teacher(fm1),
-            _of_teacher(vm2[0]),
-            np.stack([one["p"] for one in vm1]),
-            np.stack([one["p"] for one in vm2]),
+            (_of_teacher(fm1), _of_teacher(vm2[0])),
+            (np.stack([one["p"] for one in vm1]), np.stack([one["p"] for one in vm2])),
             same["user"],
         )
     except DataError as error:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from fuxictr_loopfm.analysis import metrics
+from fuxictr_loopfm.analysis.metrics import evaluate
 from fuxictr_loopfm.errors import DataError
 
 
@@ -39,8 +39,10 @@ def columns(rows: list[tuple[int, float, int]]) -> tuple[np.ndarray, np.ndarray,
 @given(ROWS)
 def test_auc_and_losses_equal_scikit_learn_with_ties_and_extreme_probabilities(rows):
     y, p, _ = columns(rows)
-    assert metrics.auc(y, p) == pytest.approx(roc_auc_score(y, p), abs=1e-12)
-    assert metrics.logloss(y, p) == pytest.approx(log_loss(y, p), rel=1e-12)
+    found = evaluate(y, p)
+    assert list(found) == ["AUC", "logloss", "NE"]
+    assert found["AUC"] == pytest.approx(roc_auc_score(y, p), abs=1e-12)
+    assert found["logloss"] == pytest.approx(log_loss(y, p), rel=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,13 +51,11 @@ def test_group_auc_equals_fuxictr_with_ties_and_groups_of_one_class(rows):
     y, p, group = columns(rows)
     mixed = [one for one in set(group.tolist()) if len(set(y[group == one])) == 2]
     if not mixed:
-        with pytest.raises(DataError, match="gAUC: expected a group with both"):
-            metrics.group_auc(y, p, group)
-        assert "gAUC" not in metrics.evaluate(y, p, group)
+        assert "gAUC" not in evaluate(y, p, group)
         return
     expected = host_group_auc(y, p, group)
-    assert metrics.group_auc(y, p, group) == pytest.approx(expected, abs=1e-9)
-    assert metrics.group_auc(y, p, group.astype(str)) == pytest.approx(expected, abs=1e-9)
+    assert evaluate(y, p, group)["gAUC"] == pytest.approx(expected, abs=1e-9)
+    assert evaluate(y, p, group.astype(str))["gAUC"] == pytest.approx(expected, abs=1e-9)
 
 
 @settings(max_examples=4, deadline=None)
@@ -64,66 +64,54 @@ def test_group_auc_equals_fuxictr_on_continuous_scores(seed):
     random = np.random.default_rng(seed)
     y, p = random.integers(0, 2, 2000), random.random(2000)
     group = random.integers(0, 60, 2000)
-    assert metrics.group_auc(y, p, group) == pytest.approx(host_group_auc(y, p, group), abs=1e-9)
+    assert evaluate(y, p, group)["gAUC"] == pytest.approx(host_group_auc(y, p, group), abs=1e-9)
 
 
 def test_small_example_by_hand():
     # Group a: pairs (click 0.8 against 0.2, 0.8) = 1 + 1/2 of 2 -> 0.75 over 3 rows.
     # Group b: click 0.1 against 0.4 -> 0 over 2 rows. Group c has clicks only and does not count.
     y, p = [1, 0, 0, 1, 0, 1], [0.8, 0.2, 0.8, 0.1, 0.4, 0.5]
-    assert metrics.group_auc(y, p, list("aaabbc")) == pytest.approx(0.75 * 3 / 5)
+    assert evaluate(y, p, list("aaabbc"))["gAUC"] == pytest.approx(0.75 * 3 / 5)
     # All rows: clicks 0.8, 0.1, 0.5 against 0.2, 0.8, 0.4 win 2.5, 0 and 2 of 3.
-    assert metrics.auc(y, p) == pytest.approx(4.5 / 9)
+    assert evaluate(y, p)["AUC"] == pytest.approx(4.5 / 9)
 
 
 def test_normalized_entropy_is_one_for_the_click_rate_and_by_hand_below():
     y = np.array([1, 0, 0, 0])
-    assert metrics.normalized_entropy(y, np.full(4, 0.25)) == pytest.approx(1.0)
+    assert evaluate(y, np.full(4, 0.25))["NE"] == pytest.approx(1.0)
     entropy = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
     loss = -(math.log(0.5) + 3 * math.log(0.9)) / 4
-    assert metrics.normalized_entropy(y, [0.5, 0.1, 0.1, 0.1]) == pytest.approx(loss / entropy)
-
-
-def test_evaluate_agrees_with_the_single_metrics():
-    random = np.random.default_rng(3)
-    y, p, group = random.integers(0, 2, 500), random.random(500), random.integers(0, 9, 500)
-    assert metrics.evaluate(y, p, group) == {
-        "AUC": metrics.auc(y, p),
-        "gAUC": metrics.group_auc(y, p, group),
-        "logloss": metrics.logloss(y, p),
-        "NE": metrics.normalized_entropy(y, p),
-    }
-    assert list(metrics.evaluate(y, p)) == ["AUC", "logloss", "NE"]
+    assert evaluate(y, [0.5, 0.1, 0.1, 0.1])["NE"] == pytest.approx(loss / entropy)
 
 
 def test_single_precision_predictions_are_clipped_like_the_host_which_widens_them_first():
     y, p = np.array([1, 0, 1]), np.array([0.0, 1.0, 0.5], dtype=np.float32)
-    assert metrics.logloss(y, p) == pytest.approx(log_loss(y, p.astype(np.float64)), rel=1e-12)
+    assert evaluate(y, p)["logloss"] == pytest.approx(log_loss(y, p.astype(np.float64)), rel=1e-12)
 
 
-@pytest.mark.parametrize("function", [metrics.auc, metrics.logloss, metrics.normalized_entropy])
-def test_bad_input_is_named(function):
-    with pytest.raises(DataError, match="both classes, found 3 rows with label 1 only"):
-        function([1, 1, 1], [0.1, 0.2, 0.3])
-    with pytest.raises(DataError, match=r"finite numbers, found nan in row 1 \(1 such rows\)"):
-        function([0, 1, 1], [0.1, float("nan"), 0.3])
-    with pytest.raises(DataError, match="label: expected only 0 and 1, found 2 in row 2"):
-        function([0, 1, 2], [0.1, 0.2, 0.3])
-    with pytest.raises(DataError, match="found 2 predictions for 3 labels"):
-        function([0, 1, 1], [0.1, 0.2])
-    with pytest.raises(DataError, match="at least one"):
-        function([], [])
-
-
-def test_scores_that_are_no_probabilities_rank_but_have_no_loss():
-    assert metrics.auc([0, 1], [-3.0, 7.0]) == 1.0
-    with pytest.raises(DataError, match=r"probabilities in \[0, 1\], found -3.0 to 7.0"):
-        metrics.logloss([0, 1], [-3.0, 7.0])
+@pytest.mark.parametrize(
+    ("y", "p", "words"),
+    [
+        ([1, 1, 1], [0.1, 0.2, 0.3], "both classes, found 3 rows with label 1 only"),
+        (
+            [0, 1, 1],
+            [0.1, float("nan"), 0.3],
+            r"found nan in row 1 \(1 such rows\)",
+        ),
+        ([0, 1, 2], [0.1, 0.2, 0.3], "label: expected only 0 and 1, found 2 in row 2"),
+        ([0, 1, 1], [0.1, 0.2], "found 2 predictions for 3 labels"),
+        ([], [], "at least one"),
+        ([0, 1], [-3.0, 7.0], r"probabilities in \[0, 1\], found -3.0 to 7.0"),
+    ],
+)
+def test_bad_input_is_named(y, p, words):
+    with pytest.raises(DataError, match=words):
+        evaluate(y, p)
 
 
 def test_a_group_column_of_another_length_is_refused():
     with pytest.raises(DataError, match="each of the 2 rows, found 3"):
-        metrics.group_auc([0, 1], [0.1, 0.2], [1, 1, 1])
+        evaluate([0, 1], [0.1, 0.2], [1, 1, 1])
 
 
 def test_a_hundred_thousand_groups_take_no_loop():
@@ -131,6 +119,6 @@ def test_a_hundred_thousand_groups_take_no_loop():
     y, p = random.integers(0, 2, 400_000), random.random(400_000)
     group = random.integers(0, 100_000, 400_000)
     start = time.perf_counter()
-    metrics.group_auc(y, p, group)
+    evaluate(y, p, group)["gAUC"]
     # One call of scikit-learn per group takes over a minute here.
     assert time.perf_counter() - start < 5

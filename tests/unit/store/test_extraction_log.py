@@ -45,7 +45,7 @@ def log(tmp_path):
 
 def test_parts_are_concatenated_in_event_order(log):
     folder, manifest = log
-    opened = ExtractionLog.open(folder, verify=True)
+    opened = ExtractionLog.open(folder)
     assert opened.event_id.tolist() == [10, 11, 12, 13, 14]
     assert opened.embedding.tolist() == [[10, 11], [12, 13], [14, 15], [13, 14], [15, 16]]
     assert opened.logit.tolist() == [-10, -9, -8, -13, -12]
@@ -86,9 +86,8 @@ def test_altered_truncated_and_missing_parts_are_refused(log):
     content = path.read_bytes()
     with h5py.File(path, "r+") as file:
         file["logit"][0] = 7
-    for verify in (False, True):
-        with pytest.raises(StoreError, match=r"period-06.h5: sha256: .* in bytes 0 to"):
-            ExtractionLog.open(folder, verify=verify)
+    with pytest.raises(StoreError, match=r"period-06.h5: sha256: .* in bytes 0 to"):
+        ExtractionLog.open(folder)
     path.write_bytes(content[:-8])
     with pytest.raises(StoreError, match=f"period-06.h5: size: expected {len(content)} bytes"):
         ExtractionLog.open(folder)

@@ -63,7 +63,7 @@ def test_the_number_of_shards_changes_no_history(tmp_path):
     for num_shards in (1, 2, 7):
         folder = tmp_path / str(num_shards)
         build(folder, **events, num_shards=num_shards)
-        store = EventStore.open(folder, verify=True)
+        store = EventStore.open(folder)
         pointers = build_pointers(store, events["key"], events["timestamp"], spec)
         index, mask = history_index(pointers.end, pointers.length, spec.max_len)
         columns = [store.codes, store.timestamp, store.event_id, store.logit, *store.side.values()]
@@ -110,7 +110,7 @@ def test_every_dataset_is_contiguous_and_the_manifest_describes_it(tmp_path):
 def test_side_columns_of_text_and_truth_values_have_plain_types(tmp_path):
     side = {"city": np.array(["x", "", "yy", "x"], object), "seen": np.array([True, False] * 2)}
     manifest = build(tmp_path / "store", side=side)
-    store = EventStore.open(tmp_path / "store", verify=True)
+    store = EventStore.open(tmp_path / "store")
     rows = store.event_id[1:] - 4
     assert store.side["city"][1:].tolist() == np.array([b"x", b"", b"yy", b"x"])[rows].tolist()
     assert store.side["city"][0] == b"" and store.side["seen"].dtype == np.uint8
