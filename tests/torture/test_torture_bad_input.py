@@ -14,7 +14,13 @@ from tests.torture.bad_input_cases import DONE, Case, complaints, load_cases
 
 SCRIPTS = (
     *("custom.py", "kuairand_pure.py", "movielens_100k.py", "taobao_ad.py"),
-    *("amazon_electronics.py", "kuai_video.py", "run_expid.py", "run_param_tuner.py"),
+    *(
+        "amazon_electronics.py",
+        "amazon_reviews.py",
+        "kuai_video.py",
+        "run_expid.py",
+        "run_param_tuner.py",
+    ),
 )
 
 
