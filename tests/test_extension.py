@@ -74,8 +74,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         made = prepare(Checkout(checkout), DATASET, raw)
-    assert made.folder == checkout / "data" / "prepared" / DATASET
-    return made.folder
+    link = checkout / "data" / "prepared" / DATASET
+    assert link.resolve() == made.folder.resolve()
+    return link
 
 
 @pytest.fixture(scope="module")

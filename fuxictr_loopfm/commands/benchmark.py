@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_seeds, add_zoo
@@ -26,14 +27,16 @@ def run(options: argparse.Namespace) -> None:
     """Run all, print and write the leaderboard."""
     from fuxictr_loopfm.config.checkout import Checkout
     from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
+    from fuxictr_loopfm.evidence.benchmark.results import results_folder
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
     from fuxictr_loopfm.evidence.leaderboard.rows import summarise
     from fuxictr_loopfm.evidence.methods import METHODS
-    from fuxictr_loopfm.pipeline.preparation import prepare
+    from fuxictr_loopfm.pipeline.preparation import dev_id, prepare
 
     checkout = Checkout.find()
-    out = options.out or Path("runs") / options.dataset
+    default = Path("runs") / (dev_id(options.dataset) if options.dev else options.dataset)
+    out = options.out or default
     # Checked before the data are prepared, which may take long.
     plan = BenchmarkPlan(
         models=tuple(options.models),
@@ -46,7 +49,10 @@ def run(options: argparse.Namespace) -> None:
     )
     log_to_file(out / "benchmark.log")
     prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
-    records = Benchmark(checkout, prepared, plan).run()
+    out = results_folder(prepared, default, options.out)
+    if out != plan.out:
+        log_to_file(out / "benchmark.log")
+    records = Benchmark(checkout, prepared, replace(plan, out=out)).run()
     write_leaderboard(records, out)
     print(to_terminal(summarise(records)))
     print(f"\nleaderboard: {out / 'leaderboard.md'}, .html and .csv; records: {out / 'records'}")

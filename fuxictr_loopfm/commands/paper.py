@@ -28,19 +28,23 @@ def run(options: argparse.Namespace) -> None:
     """Run what the table lists, write and print it."""
     from fuxictr_loopfm.config.checkout import Checkout
     from fuxictr_loopfm.config.device import require_device
+    from fuxictr_loopfm.evidence.benchmark.results import results_folder
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.paper.render import write_table
     from fuxictr_loopfm.evidence.paper.run import run_table
     from fuxictr_loopfm.evidence.paper.table import load_table
-    from fuxictr_loopfm.pipeline.preparation import prepare
+    from fuxictr_loopfm.pipeline.preparation import dev_id, prepare
 
     # Checked before the data are prepared, which may take long.
     require_device(options.gpu)
     checkout = Checkout.find()
     table = load_table(checkout.root / "benchmark_configs" / "paper", options.table)
-    out = options.out or Path("runs") / "paper" / options.dataset
-    log_to_file(out / "paper.log")
+    dataset_id = dev_id(options.dataset) if options.dev else options.dataset
+    default = Path("runs") / "paper" / dataset_id
+    log_to_file((options.out or default) / "paper.log")
     prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
+    out = results_folder(prepared, default, options.out)
+    log_to_file(out / "paper.log")
     records = run_table(
         checkout,
         prepared,

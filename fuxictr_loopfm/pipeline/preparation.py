@@ -1,26 +1,35 @@
-"""From a raw folder to a prepared data set, redone when the raw files or the script change."""
+"""From a raw folder to a prepared data set, made anew when the raw files or the script change.
+
+Each state of raw files and script has a folder of its own, ``data/prepared/<id>-<fingerprint>``,
+that is never written again. ``data/prepared/<id>``, which configurations name, is a link to the one
+that was asked for last; whoever follows it keeps what it led to.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.files.atomic import locked, sha256_file, write_json
+from fuxictr_loopfm.files.atomic import fingerprint, locked, scratch_dir, sha256_file, write_json
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 ERROR_LINE = re.compile(rb"(?:^|[\r\n])(error: )")
 
 
 def raw_identity(raw: Path | None, script: Path, options: list[str]) -> dict[str, Any]:
-    """What the prepared data depend on: script, options, and the raw files' sizes and times."""
+    """What the prepared data depend on: script, options, and the raw files' sizes and times.
+
+    The folder counts, too: sizes and whole seconds of two copies may agree.
+    """
     files: dict[str, list[int]] = {}
     if raw is not None:
         found = [raw] if raw.is_file() else sorted(p for p in raw.rglob("*") if p.is_file())
@@ -28,7 +37,8 @@ def raw_identity(raw: Path | None, script: Path, options: list[str]) -> dict[str
             status = path.stat()
             name = path.relative_to(raw).as_posix()
             files[name] = [status.st_size, status.st_mtime_ns]
-    return {"script": sha256_file(script), "options": options, "files": files}
+    place = None if raw is None else str(raw.resolve())
+    return {"script": sha256_file(script), "options": options, "raw": place, "files": files}
 
 
 def prepare(
@@ -64,26 +74,78 @@ def prepare(
             )
         return prepared
     script = checkout.script(dataset_id)
-    folder = checkout.prepared(dev_id(dataset_id) if drop_last_period else dataset_id)
+    link = checkout.prepared(dev_id(dataset_id) if drop_last_period else dataset_id)
     options = ["--drop-last-period"] if drop_last_period else []
-    with locked(folder):
-        _prepare_if_changed(folder, script, raw, options)
+    identity = raw_identity(raw, script, options)
+    with locked(link):
+        _adopt(link, identity)
+        folder = _current(link, identity)
+    if folder is None:
+        folder = _named(link, identity)
+        with locked(folder):
+            if not _is_ready(folder):
+                logging.info("Prepare %s", folder.name)
+                run_script(script, folder, raw, options)
+                write_json(_note(folder), identity)
+    with locked(link):
+        _point(link, folder)
     return PreparedDataset.load(folder)
 
 
-def _prepare_if_changed(folder: Path, script: Path, raw: Path | None, options: list[str]) -> None:
-    note = folder.with_name(f"{folder.name}.raw.json")
-    ready = (folder / "dataset.yaml").is_file() and note.is_file()
-    if ready and raw is None:
+def _named(link: Path, identity: Mapping[str, Any]) -> Path:
+    return link.with_name(f"{link.name}-{fingerprint(identity)}")
+
+
+def _note(folder: Path) -> Path:
+    """Says what a folder was made of. It is written last: without it the folder does not count."""
+    return folder.with_name(f"{folder.name}.raw.json")
+
+
+def _is_ready(folder: Path) -> bool:
+    return (folder / "dataset.yaml").is_file() and _note(folder).is_file()
+
+
+def _made_of(folder: Path) -> dict[str, Any]:
+    made_of: dict[str, Any] = json.loads(_note(folder).read_text(encoding="utf-8"))
+    return made_of
+
+
+def _adopt(link: Path, identity: Mapping[str, Any]) -> None:
+    """Give the folder of an earlier release, which lies where the link should be, its own name."""
+    if link.is_symlink() or not _is_ready(link):
         return
-    identity = raw_identity(raw, script, options)
-    if ready and json.loads(note.read_text(encoding="utf-8")) == identity:
+    made_of = _made_of(link)
+    same = all(identity[name] == value for name, value in made_of.items())
+    folder = _named(link, identity if same else made_of)
+    os.replace(link, folder)
+    write_json(_note(folder), identity if same else made_of)
+    _note(link).unlink()
+    _point(link, folder)
+
+
+def _current(link: Path, identity: Mapping[str, Any]) -> Path | None:
+    """The folder that the link leads to, if that will do.
+
+    It does if it was made of this; or, where no raw files are named, of files that were.
+    """
+    folder = link.resolve()
+    if not _is_ready(folder):
+        return None
+    made_of = _made_of(folder)
+    if made_of == identity or (identity["raw"] is None and made_of.get("raw", "") is not None):
+        return folder
+    return None
+
+
+def _point(link: Path, folder: Path) -> None:
+    if link.resolve() == folder.resolve():
         return
-    logging.info("Prepare %s", folder.name)
-    # Without its note the former data set is not taken for the new one; it stays until then.
-    note.unlink(missing_ok=True)
-    run_script(script, folder, raw, options)
-    write_json(note, identity)
+    if link.exists() and not link.is_symlink():
+        logging.info("%s was put there by somebody else and stays; used is %s", link, folder.name)
+        return
+    with scratch_dir(link.parent) as scratch:
+        (scratch / link.name).symlink_to(folder.name, target_is_directory=True)
+        os.replace(scratch / link.name, link)
 
 
 def run_script(script: Path, folder: Path, raw: Path | None, options: Sequence[str] = ()) -> None:

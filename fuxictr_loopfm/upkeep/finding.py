@@ -43,8 +43,9 @@ def _found_inside(path: Path, names: Names) -> Iterator[Found]:
     for each in sorted(path.iterdir()):
         if each.name.startswith(TEMPORARY_PREFIX):
             yield Found(LEFTOVER, each)
-        elif each.is_dir() and not each.is_symlink():
-            yield from find_artifacts(each)
+        elif each.is_dir():
+            if not each.is_symlink():
+                yield from find_artifacts(each)
         elif not each.name.startswith("."):
             files.setdefault(_kind_of_file(each, names), []).append(each)
     # What lies beside a file that is an artifact of its own describes it.

@@ -73,6 +73,7 @@ def forget_users(
             user is; a period would be left without both labels; a file is damaged.
         StoreError: a store is damaged, or cannot be written.
     """
+    folder = folder.resolve()  # `loopfm prepare` leaves a link to it
     with _held(folder) as prepared:
         prepared.verify()
         found = artifacts_of(prepared, artifacts)
@@ -104,7 +105,7 @@ def forget_outdated(
         artifacts: folders that hold its artifacts.
         dry_run: change nothing.
     """
-    with _held(folder) as prepared:
+    with _held(folder.resolve()) as prepared:
         found = artifacts_of(prepared, artifacts)
         steps = outdated_steps(found, prepared.fingerprint, ())
         if not dry_run:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import run_fingerprints
+from fuxictr_loopfm.evidence.benchmark.results import RECORDS
 from fuxictr_loopfm.files.atomic import atomic_path
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
@@ -23,8 +24,6 @@ from fuxictr_loopfm.runs.repeat import is_noted_teacher
 from fuxictr_loopfm.runs.vertical import run_vertical
 
 FIRST_SEED = 2019
-# Folder of the records, and of the predictions beside them, within a folder of results.
-RECORDS = "records"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.evidence.benchmark.runner import RECORDS
+from fuxictr_loopfm.evidence.benchmark.results import RECORDS
 from fuxictr_loopfm.evidence.leaderboard.context import describe
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.evidence.leaderboard.text import HEADINGS as OUR_HEADINGS

@@ -16,7 +16,7 @@ from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.folders import load_params
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.configs import folder_name
-from fuxictr_loopfm.evidence.benchmark.runner import RECORDS as PREDICTIONS
+from fuxictr_loopfm.evidence.benchmark.results import RECORDS as PREDICTIONS
 from fuxictr_loopfm.evidence.leaderboard.render import leaderboard_texts, render_table
 from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.evidence.paper.ratio import joined_ratios

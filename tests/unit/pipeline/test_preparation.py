@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -83,13 +84,17 @@ def left(checkout: Checkout) -> list[str]:
 
 def test_the_script_runs_once_until_the_raw_files_change(checkout: Checkout, raw: Path) -> None:
     prepared = prepare(checkout, DATASET, raw)
-    assert prepared.folder == checkout.data_root / "prepared" / DATASET
+    link = checkout.data_root / "prepared" / DATASET
+    assert link.is_symlink() and link.resolve() == prepared.folder.resolve()
+    assert prepared.folder.parent == link.parent and prepared.folder.name.startswith(f"{DATASET}-")
     assert prepared.array("item").tolist() == ["x"] * 8
     assert prepare(checkout, DATASET, raw).fingerprint == prepared.fingerprint
     assert prepare(checkout, DATASET, None).fingerprint == prepared.fingerprint
     assert runs(checkout) == ["False"]
     write(raw, "other")
     assert prepare(checkout, DATASET, raw).array("item").tolist() == ["other"] * 8
+    assert PreparedDataset.load(link).array("item").tolist() == ["other"] * 8
+    assert prepared.array("item").tolist() == ["x"] * 8, "a run that reads the former one goes on"
     assert runs(checkout) == ["False"] * 2
     path = checkout.root / "data_prep" / "toy.py"
     path.write_text(SCRIPT + "# changed\n")
@@ -122,7 +127,8 @@ def test_the_dev_set_lies_beside_the_whole_one(checkout: Checkout, raw: Path) ->
     whole = prepare(checkout, DATASET, raw)
     dev = prepare(checkout, DATASET, raw, drop_last_period=True)
     assert (whole.spec.rows, dev.spec.rows) == (8, 6)
-    assert dev.folder.name == dev.spec.dataset_id == dev_id(DATASET) == "Toy_dev_s1"
+    assert dev.folder.name.startswith("Toy_dev_s1-")
+    assert dev.spec.dataset_id == dev_id(DATASET) == "Toy_dev_s1"
     assert prepare(checkout, DATASET, raw).spec.rows == 8
     assert runs(checkout) == ["False", "True"]
 
@@ -152,7 +158,7 @@ def test_a_failing_script_is_one_error_and_leaves_nothing(
     write(raw, text)
     with pytest.raises(DataError):
         prepare(checkout, DATASET, raw)
-    assert f"{DATASET}.raw.json" not in left(checkout)
+    assert len(left(checkout)) == 3, "a folder, its note and the link to it"
 
 
 def test_the_former_data_set_stays_until_the_new_one_is_whole(
@@ -166,6 +172,45 @@ def test_the_former_data_set_stays_until_the_new_one_is_whole(
     write(raw, "x")
     prepare(checkout, DATASET, raw)
     assert len(runs(checkout)) == 3, "it is not taken for what the failed one was to be made of"
+
+
+def test_two_raw_folders_of_one_data_set_do_not_disturb_each_other(
+    checkout: Checkout, raw: Path, tmp_path: Path
+) -> None:
+    one = prepare(checkout, DATASET, raw)
+    shutil.copytree(raw, tmp_path / "other")  # same names, sizes and times
+    status = (tmp_path / "other" / "log.csv").stat()
+    write(tmp_path / "other", "y")
+    os.utime(tmp_path / "other" / "log.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    two = prepare(checkout, DATASET, tmp_path / "other")
+    assert one.array("item").tolist() == ["x"] * 8 and two.array("item").tolist() == ["y"] * 8
+    assert prepare(checkout, DATASET, raw).folder == one.folder
+    assert prepare(checkout, DATASET, tmp_path / "other").folder == two.folder
+    assert runs(checkout) == ["False"] * 2
+    assert prepare(checkout, DATASET, None).folder.resolve() == two.folder.resolve()
+
+
+def test_a_folder_of_an_earlier_release_is_taken_over(checkout: Checkout, raw: Path) -> None:
+    made = prepare(checkout, DATASET, raw).folder
+    link = made.with_name(DATASET)
+    link.unlink()
+    note = json.loads(made.with_name(f"{made.name}.raw.json").read_text())
+    del note["raw"]
+    os.replace(made, link)
+    made.with_name(f"{made.name}.raw.json").unlink()
+    link.with_name(f"{DATASET}.raw.json").write_text(json.dumps(note))
+    assert prepare(checkout, DATASET, raw).folder.resolve() == made.resolve()
+    assert link.is_symlink() and runs(checkout) == ["False"]
+
+
+def test_a_folder_that_somebody_else_put_there_stays(checkout: Checkout, raw: Path) -> None:
+    made = prepare(checkout, DATASET, raw).folder
+    link = made.with_name(DATASET)
+    link.unlink()
+    shutil.copytree(made, link)
+    write(raw, "y")
+    assert prepare(checkout, DATASET, raw).array("item").tolist() == ["y"] * 8
+    assert PreparedDataset.load(link).array("item").tolist() == ["x"] * 8
 
 
 def test_a_folder_that_is_prepared_already_is_used_where_it_lies(
