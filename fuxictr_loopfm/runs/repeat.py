@@ -65,15 +65,20 @@ def repeat_notes(
         "weights": weights_digest(model),
     }
     if teacher is not None:
-        config = identity_config(teacher)
-        noted["teacher"] = {
-            "expid": teacher.expid,
-            "config": config,
-            "zoo": _zoo_of(teacher),
-            "tuples": tuple_places(config),
-            "source": source_identity(teacher),
-        }
+        noted["teacher"] = teacher_note(teacher)
     return noted
+
+
+def teacher_note(teacher: Experiment) -> dict[str, Any]:
+    """The entry ``teacher`` of a run that read what this experiment logged."""
+    config = identity_config(teacher)
+    return {
+        "expid": teacher.expid,
+        "config": config,
+        "zoo": _zoo_of(teacher),
+        "tuples": tuple_places(config),
+        "source": source_identity(teacher),
+    }
 
 
 def is_noted_teacher(noted: Mapping[str, Any], teacher: Experiment) -> bool:

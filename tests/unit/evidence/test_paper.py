@@ -38,6 +38,7 @@ from fuxictr_loopfm.prepared.dataset import (
     write_prepared,
 )
 from fuxictr_loopfm.records.record import RunRecord, read_records
+from fuxictr_loopfm.runs.repeat import teacher_note
 from fuxictr_loopfm.runs.reporting import Outcome, make_record
 from tests.unit.evidence.runs import run as run_of
 
@@ -506,7 +507,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             protocol="stream",
             split="by period",
             command=command,
-            repeat={},
+            repeat={"teacher": workspace.teacher and teacher_note(workspace.teacher)},
         )
         predictions = {"y_true": np.array([0.0, 1.0]), "y_pred": np.array([0.3, 0.6])}
         return record, {}, predictions
