@@ -18,18 +18,7 @@ from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.files.description import Format
 from fuxictr_loopfm.files.plain_text import parse_json
 from fuxictr_loopfm.files.seals import with_seal
-from fuxictr_loopfm.records.environment import collect_environment, utc_now
 from fuxictr_loopfm.records.packing import is_header, merged
-
-__all__ = [
-    "METRICS",
-    "RunRecord",
-    "collect_environment",
-    "plain",
-    "read_records",
-    "utc_now",
-    "write_record",
-]
 
 SCHEMA = "loopfm.run"
 VERSION = 1

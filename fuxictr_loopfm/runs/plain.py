@@ -25,9 +25,10 @@ from fuxictr_loopfm.files.seals import file_sha256
 from fuxictr_loopfm.host.loaders import loaders_by_split
 from fuxictr_loopfm.host.model import count_parameters, new_model, read_feature_map
 from fuxictr_loopfm.host.trainer import evaluate
-from fuxictr_loopfm.records.record import RunRecord, utc_now
+from fuxictr_loopfm.records.environment import utc_now
+from fuxictr_loopfm.records.record import RunRecord
 from fuxictr_loopfm.runs.repeat import PLAIN, repeat_notes
-from fuxictr_loopfm.runs.reporting import Outcome, make_record
+from fuxictr_loopfm.runs.reporting import make_record
 
 FILES = ("train_data", "valid_data", "test_data")
 
@@ -84,13 +85,17 @@ def run_plain(
     results = {"valid": evaluate(model, made["valid"])[0]}
     logging.info("******** Test evaluation ********")
     results["test"] = evaluate(model, made["test"])[0]
-    outcome = Outcome(model, results["test"], seconds, started, data=fingerprint(data))
     origin = {name: {"file": Path(params[name]).name, "sha256": data[name]} for name in FILES}
     shared = data["valid_data"] == data["test_data"]
     record = make_record(
         experiment,
-        outcome,
-        model_name=params["model"],
+        model,
+        metrics=results["test"],
+        data=fingerprint(data),
+        train_seconds=seconds,
+        bytes_per_event=0.0,
+        started=started,
+        model=params["model"],
         method="base",
         dataset_id=params["dataset_id"],
         protocol="bars",

@@ -21,7 +21,8 @@ from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint, scratch_dir
 from fuxictr_loopfm.host import distributed
 from fuxictr_loopfm.pipeline.workspace import Workspace
-from fuxictr_loopfm.records.record import METRICS, RunRecord, collect_environment
+from fuxictr_loopfm.records.environment import collect_environment
+from fuxictr_loopfm.records.record import METRICS, RunRecord
 from fuxictr_loopfm.runs.plain import FILES, run_plain
 from fuxictr_loopfm.runs.repeat import GIVEN, OWN, PLAIN, TEACHER, VERTICAL, with_tuples
 from fuxictr_loopfm.runs.rerun_data import plain_files, prepared_data

@@ -10,9 +10,10 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.host.trainer import evaluate
 from fuxictr_loopfm.pipeline.teacher import TeacherRun
 from fuxictr_loopfm.pipeline.workspace import Workspace
-from fuxictr_loopfm.records.record import RunRecord, utc_now
+from fuxictr_loopfm.records.environment import utc_now
+from fuxictr_loopfm.records.record import RunRecord
 from fuxictr_loopfm.runs.repeat import TEACHER, origin_of, repeat_notes
-from fuxictr_loopfm.runs.reporting import Outcome, make_record
+from fuxictr_loopfm.runs.reporting import make_record
 
 
 def run_teacher(
@@ -27,19 +28,17 @@ def run_teacher(
     seconds = time.perf_counter() - clock
     logging.info("******** Test evaluation ********")
     values, _ = evaluate(run.model, run.batches_of_period(prepared.spec.periods.test[0]))
-    outcome = Outcome(
-        run.model,
-        values,
-        seconds,
-        started,
-        data=prepared.fingerprint,
-        teacher=run.teacher_fingerprint,
-    )
     periods = prepared.spec.periods
     record = make_record(
         experiment,
-        outcome,
-        model_name=experiment.params["model"],
+        run.model,
+        metrics=values,
+        data=prepared.fingerprint,
+        teacher=run.teacher_fingerprint,
+        train_seconds=seconds,
+        bytes_per_event=0.0,
+        started=started,
+        model=experiment.params["model"],
         method="teacher",
         dataset_id=prepared.spec.dataset_id,
         protocol="stream",

@@ -15,7 +15,7 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import identity_config, model_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.distillation import Distiller
+from fuxictr_loopfm.distillation.distiller import Distiller
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.host import distributed, history_fields
@@ -24,7 +24,8 @@ from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_mode
 from fuxictr_loopfm.host.replica import train_on_all_ranks
 from fuxictr_loopfm.host.trainer import evaluate, train_epochs
 from fuxictr_loopfm.pipeline.workspace import Workspace
-from fuxictr_loopfm.records.record import RunRecord, utc_now
+from fuxictr_loopfm.records.environment import utc_now
+from fuxictr_loopfm.records.record import RunRecord
 from fuxictr_loopfm.runs.histories import Histories, bytes_per_event, history_features
 from fuxictr_loopfm.runs.repeat import (
     VERTICAL,
@@ -32,10 +33,7 @@ from fuxictr_loopfm.runs.repeat import (
     origin_of,
     repeat_notes,
 )
-from fuxictr_loopfm.runs.reporting import (
-    Outcome,
-    make_record,
-)
+from fuxictr_loopfm.runs.reporting import make_record
 
 
 @dataclass
@@ -195,20 +193,17 @@ def run_vertical(
         results["valid"], _ = evaluate(run.model, made["valid"])
     logging.info("******** Test evaluation ********")
     results["test"], predictions = evaluate(run.model, made["test"])
-    outcome = Outcome(
+    record = make_record(
+        experiment,
         run.model,
-        results["test"],
-        run.train_seconds,
-        started,
+        metrics=results["test"],
         data=workspace.prepared.fingerprint,
         teacher=workspace.logged_by if experiment.keys.needs_teacher else "",
         store=_store_fingerprint(workspace),
         bytes_per_event=bytes_per_event(workspace),
-    )
-    record = make_record(
-        experiment,
-        outcome,
-        model_name=model_name,
+        train_seconds=run.train_seconds,
+        started=started,
+        model=model_name,
         method=method or experiment.keys.method,
         dataset_id=workspace.prepared.spec.dataset_id,
         protocol="stream, early stopping" if experiment.keys.validation else "stream",

@@ -177,7 +177,7 @@ def _workspace(options: Options, expid: str) -> Any:
 
 
 def _train_part(options: Options, expid: str) -> Facts:
-    from fuxictr_loopfm.distillation import Distiller
+    from fuxictr_loopfm.distillation.distiller import Distiller
     from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_model
     from fuxictr_loopfm.host.trainer import train_epochs
     from fuxictr_loopfm.runs.histories import Histories

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fuxictr_loopfm.layers import SequenceEncoder, Spans, register_encoder
+from fuxictr_loopfm import SequenceEncoder, register_encoder
+from fuxictr_loopfm.layers.spans import Spans
 from fuxictr_loopfm.registry import Option
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fuxictr_loopfm.distillation import LossTerm, StepContext, register_transfer
-from fuxictr_loopfm.distillation.term import KD_WEIGHT
+from fuxictr_loopfm import LossTerm, register_transfer
+from fuxictr_loopfm.distillation.term import KD_WEIGHT, StepContext
 from fuxictr_loopfm.registry import Option
 
 

@@ -11,15 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fuxictr_loopfm.distillation import (
-    AuxiliaryHead,
-    DistillationSpec,
-    Distiller,
-    TransferSpec,
-    find_trunk,
-    scale_gradient,
-)
-from fuxictr_loopfm.distillation.terms import AuxiliaryHeadLoss
+from fuxictr_loopfm.distillation.distiller import DistillationSpec, Distiller
+from fuxictr_loopfm.distillation.term import TransferSpec
+from fuxictr_loopfm.distillation.terms import AuxiliaryHead, AuxiliaryHeadLoss, scale_gradient
+from fuxictr_loopfm.distillation.trunk import find_trunk
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.host.model import count_parameters
 from tests.unit.host.hosted import WIDTH, batch, build, field, stand_in

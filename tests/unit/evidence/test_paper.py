@@ -39,7 +39,7 @@ from fuxictr_loopfm.prepared.dataset import (
 )
 from fuxictr_loopfm.records.record import RunRecord, read_records
 from fuxictr_loopfm.runs.repeat import teacher_note
-from fuxictr_loopfm.runs.reporting import Outcome, make_record
+from fuxictr_loopfm.runs.reporting import make_record
 from tests.unit.evidence.runs import run as run_of
 
 CHECKOUT = Checkout.find()
@@ -496,12 +496,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     def run_vertical(experiment, workspace, *, model_name, command, method):
         calls.append((model_name, method, experiment, workspace.teacher))
         metrics = {"AUC": 0.6 + 0.001 * len(calls), "logloss": 0.5, "NE": 0.9}
-        started = "2026-01-31T12:00:00+00:00"
-        data = workspace.prepared.fingerprint
         record = make_record(
             experiment,
-            Outcome(Model(), metrics, 1.0, started, data=data),
-            model_name=model_name,
+            Model(),
+            metrics=metrics,
+            data=workspace.prepared.fingerprint,
+            train_seconds=1.0,
+            bytes_per_event=0.0,
+            started="2026-01-31T12:00:00+00:00",
+            model=model_name,
             method=method,
             dataset_id=workspace.prepared.spec.dataset_id,
             protocol="stream",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fuxictr_loopfm.layers import Spans
+from fuxictr_loopfm.layers.spans import Spans
 
 
 def windows(mask: Tensor) -> Spans:

@@ -7,15 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.layers import (
-    EncoderSpec,
-    HistoryBatch,
-    HistoryEncoder,
-    PackedEmbedding,
-    PaddedHistory,
-    SequenceEncoder,
-    Spans,
-)
+from fuxictr_loopfm.layers.base import EncoderSpec, SequenceEncoder
+from fuxictr_loopfm.layers.batch import HistoryBatch, PackedEmbedding, PaddedHistory
+from fuxictr_loopfm.layers.history import HistoryEncoder
+from fuxictr_loopfm.layers.spans import Spans
 
 
 def padded() -> PaddedHistory:

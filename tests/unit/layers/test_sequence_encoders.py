@@ -10,20 +10,13 @@ from ragged import windows
 from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.layers import (
-    DMIN,
-    ENCODERS,
-    DINAttention,
-    EncoderSpec,
-    MeanPooling,
-    SelfAttention,
-    SequenceEncoder,
-    Spans,
-    SumPooling,
-    build_encoder,
-)
-from fuxictr_loopfm.layers.base import attend_within, masked_softmax
-from fuxictr_loopfm.layers.transformer import SelfAttentionBlock
+from fuxictr_loopfm.layers.base import EncoderSpec, SequenceEncoder, attend_within, masked_softmax
+from fuxictr_loopfm.layers.dmin import DMIN
+from fuxictr_loopfm.layers.pooling import MeanPooling, SumPooling
+from fuxictr_loopfm.layers.registry import ENCODERS, build_encoder
+from fuxictr_loopfm.layers.spans import Spans
+from fuxictr_loopfm.layers.target_attention import DINAttention
+from fuxictr_loopfm.layers.transformer import SelfAttention, SelfAttentionBlock
 
 DIM, HEADS, MAX_LEN = 8, 2, 12
 LENGTHS = (5, 0, 1, 7)

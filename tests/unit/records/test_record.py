@@ -10,13 +10,8 @@ import pytest
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.records import environment
-from fuxictr_loopfm.records.record import (
-    RunRecord,
-    collect_environment,
-    read_records,
-    utc_now,
-    write_record,
-)
+from fuxictr_loopfm.records.environment import collect_environment, utc_now
+from fuxictr_loopfm.records.record import RunRecord, read_records, write_record
 
 
 def make(**changes) -> RunRecord:
