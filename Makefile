@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MODELS)) \
 	$(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(OUT),--out "$(OUT)") $(if $(ZOO),--zoo "$(ZOO)") $(if $(GPU),--gpu $(GPU)) \
-	$(if $(DEV),--dev)
+	$(if $(DEV),--dev) $(if $(OWN_SEQUENCES),--own-sequences)
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart benchmark paper bench rehearsal torture test check lint clean dataset-given

@@ -19,7 +19,9 @@ CHECKOUT = Checkout(ROOT)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Reports of other runs than those that are published.
-REPORTS = {ROOT / "docs" / f"{name}.md" for name in ("bench", "rehearsal", "torture", "scale")}
+REPORTS = {
+    ROOT / "docs" / f"{name}.md" for name in ("bench", "rehearsal", "torture", "scale", "zoo")
+}
 FIGURE = re.compile(r"(?<![\d.])[+-]?\d\.\d{4}(?!\d)")
 PUBLISHED = {
     path: text

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fuxictr_loopfm.errors import DataError
 
+# Predictions of a trained model differ by hundredths; below this they are one number and noise.
+CONSTANT_BELOW = 1e-6
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -41,6 +43,24 @@ def evaluate(y: ArrayLike, p: ArrayLike, group: ArrayLike | None = None) -> dict
     if grouped is not None:
         values["gAUC"] = grouped
     return values | {"logloss": loss, "NE": loss / entropy(labels)}
+
+
+def prediction_warnings(p: ArrayLike, ne: float) -> list[str]:
+    """What makes the metrics of a split worthless, in words; empty if nothing does.
+
+    Args:
+        p: (N,) click probabilities.
+        ne: their normalized entropy.
+    """
+    spread = float(np.std(np.asarray(p, dtype=np.float64)))
+    if spread < CONSTANT_BELOW:
+        return [
+            f"the prediction is constant (standard deviation {spread:.1e} on the test part, below "
+            f"{CONSTANT_BELOW:g}): the model learned nothing from its features"
+        ]
+    if ne >= 1:
+        return [f"NE {ne:.4f} is 1 or more: no better than always predicting the click rate"]
+    return []
 
 
 def _checked(y: ArrayLike, p: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

@@ -20,6 +20,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_seeds(parser)
     parser.add_argument("--out", type=Path, help="output folder (default runs/<dataset>)")
     add_zoo(parser)
+    parser.add_argument(
+        "--own-sequences",
+        action="store_true",
+        help="vertical models also read the sequences that the data set gives to the teacher "
+        "alone (models that need one get them anyway)",
+    )
     add_gpu(parser)
 
 
@@ -46,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
         zoo=options.zoo,
         gpu=options.gpu,
         command=_command(options),
+        own_sequences=options.own_sequences,
     )
     log_to_file(out / "benchmark.log")
     prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
@@ -69,6 +76,8 @@ def _command(options: argparse.Namespace) -> str:
     parts.append(f"SEEDS={options.seeds}")
     if options.zoo is not None:
         parts.append("ZOO=<model_zoo folder>")
+    if options.own_sequences:
+        parts.append("OWN_SEQUENCES=1")
     if options.dev:
         parts.append("DEV=1")
     return " ".join(parts)

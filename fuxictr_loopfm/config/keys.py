@@ -50,6 +50,8 @@ class LoopFMKeys:
 
     Attributes:
         view: which feature columns and periods the data set stands for.
+        own_sequences: the vertical view also has the ready-made sequences that the prepared data
+            set gives to the teacher alone, for models that need a sequence of their own.
         prepared, prepare, raw_data: folder of the prepared data set, the script that makes it and
             the folder of the raw log it reads.
         model_zoo: a FuxiCTR ``model_zoo`` folder to take the model class from.
@@ -82,6 +84,7 @@ class LoopFMKeys:
     """
 
     view: str = "vertical"
+    own_sequences: bool = False
     prepared: str | None = None
     prepare: str | None = None
     raw_data: str | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,33 @@ from fuxictr_loopfm.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
+
+_FIELD_KEY = re.compile(r"(^|_)fields?$")
+# The first that matches counts: a negative sequence is no sequence of behaviours.
+_ROLES = {
+    "negative": re.compile(r"(^|_)neg(ative)?_"),
+    "target": re.compile(r"(^|_)target_"),
+    "sequence": re.compile(r"(^|_)(sequence|seq|history|behaviou?r)_"),
+    "context": re.compile(r"(^|_)context_"),
+}
+
+
+def field_role(key: str) -> str | None:
+    """What a model's param names by its own name.
+
+    >>> field_role("din_target_field"), field_role("sequence_item_field")
+    ('target', 'sequence')
+    >>> field_role("dien_neg_seq_field"), field_role("hidden_units")
+    ('negative', None)
+    """
+    if not _FIELD_KEY.search(key):
+        return None
+    return next((role for role, pattern in _ROLES.items() if pattern.search(key)), None)
+
+
+def named_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The params that name fields of the data set, such as ``din_sequence_field``."""
+    return {key: value for key, value in params.items() if field_role(key) is not None}
 
 
 def _source_folder(zoo: Path, model: str) -> Path | None:

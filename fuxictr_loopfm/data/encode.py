@@ -37,6 +37,7 @@ __all__ = ["EncodedView", "View", "build_view"]
 View = Literal["teacher", "vertical"]
 DEFAULT_GROUP = "group_id"
 EVENT_ID = "event_id"
+OWN_SEQUENCES = "loopfm_own_sequences"
 
 _ENCODING_VERSION = 1
 _EVENTS_FILE = "events.parquet"
@@ -121,7 +122,8 @@ def _planned(prepared: PreparedDataset, params: Mapping[str, Any], view: View) -
     if group_id not in plan.order:
         group_of = prepared.spec.user if group_id == DEFAULT_GROUP else group_id
         added.append({"name": group_id, "active": True, "dtype": "str", "type": "meta"})
-    problems = _unknown_columns(prepared, plan, view, group_of)
+    own_sequences = bool(params.get(OWN_SEQUENCES))
+    problems = _unknown_columns(prepared, plan, view, group_of, own_sequences)
     if problems:
         raise ConfigError(
             [f"{params.get('dataset_id')}: {problem}" for problem in problems],
@@ -136,13 +138,17 @@ def _planned(prepared: PreparedDataset, params: Mapping[str, Any], view: View) -
 
 
 def _unknown_columns(
-    prepared: PreparedDataset, plan: ColumnPlan, view: View, group_of: str | None
+    prepared: PreparedDataset,
+    plan: ColumnPlan,
+    view: View,
+    group_of: str | None,
+    own_sequences: bool,
 ) -> list[str]:
     spec = prepared.spec
     features = {column.name for column in spec.columns_of(view)}
     every = {column.name for column in spec.columns} | set(spec.side_columns)
     every |= {spec.label, EVENT_ID, "timestamp", "period"}
-    sequences = {s.name: s for s in spec.sequences if view in s.views}
+    sequences = {s.name: s for s in spec.sequences if own_sequences or view in s.views}
     problems = []
     for column in plan.encoded:
         name = column["name"]

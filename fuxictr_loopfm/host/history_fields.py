@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from fuxictr.utils import not_in_whitelist
@@ -22,11 +23,16 @@ from torch import Tensor, nn
 
 from fuxictr_loopfm.data.dataloader import TEACHER_EMBEDDING, TEACHER_LOGIT
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.host.model_failures import (
+    FAILURES,
+    constructor_problem,
+    is_out_of_memory,
+)
 from fuxictr_loopfm.host.shared_history import HistoryField, HistoryProjection, SharedHistory
 
 SEQUENCE_TYPE = "loopfm_sequence"
 
-_under_construction: list[dict[str, SharedHistory]] = []
+_under_construction: list[tuple[dict[str, SharedHistory], bool]] = []
 _original_init = FeatureEmbeddingDict.__init__
 _original_forward = FeatureEmbeddingDict.forward
 
@@ -39,10 +45,12 @@ def _init_with_histories(
         return
     _initialise_own_tables(self, feature_map)
     first_order = embedding_dim == 1 and not (self.use_pretrain and kw.get("use_sharing", True))
-    for name, shared in _under_construction[-1].items():
+    histories, first_order_only = _under_construction[-1]
+    for name, shared in histories.items():
         if not self.is_required(name):
             continue
-        owns = not first_order and shared.owner is None and shared.can_be_owned_by(self)
+        wide_enough = not first_order or (first_order_only and not shared.needs_tables)
+        owns = wide_enough and shared.owner is None and shared.can_be_owned_by(self)
         if owns:
             shared.own(self, embedding_dim)
         spec = feature_map.features[name]
@@ -93,10 +101,18 @@ def install() -> None:
 
 
 @contextmanager
-def histories_for_model(shared: dict[str, SharedHistory]) -> Iterator[None]:
-    """Embedding layers built inside the block get a projection for each history."""
+def histories_for_model(
+    shared: dict[str, SharedHistory], first_order_only: bool = False
+) -> Iterator[None]:
+    """Embedding layers built inside the block get a projection for each history.
+
+    Args:
+        shared: the histories by feature.
+        first_order_only: the model has no other embedding layers than those of width 1, so the
+            first of them holds the encoder, as long as that reads no tables.
+    """
     install()
-    _under_construction.append(shared)
+    _under_construction.append((shared, first_order_only))
     try:
         yield
     finally:
@@ -147,12 +163,45 @@ def build_model(
         ConfigError: the model builds no FuxiCTR embedding layer that can hold the field, or its
             constructor fails on it.
     """
+    name = model_class.__name__
+    # Taken before anything is drawn, see below.
+    random_state = torch.get_rng_state()
+    model, shared = _constructed(model_class, feature_map, params, fields)
+    if any(history.owner is None and not history.needs_tables for history in shared.values()):
+        # Only built, it shows that it has no wider layer; the same weights are drawn again.
+        torch.set_rng_state(random_state)
+        model, shared = _constructed(
+            model_class, feature_map, params, fields, first_order_only=True
+        )
+    for field in fields:
+        if shared[field.name].owner is None:
+            raise ConfigError(
+                f"model {name} cannot take the history field {field.name!r}: it builds no FuxiCTR "
+                "embedding layer wider than 1 with tables for "
+                f"{[*field.id_columns, *field.query_columns]}. Use a history and an encoder that "
+                "read none, such as loopfm_history: embedding with loopfm_encoder: mean."
+            )
+    return model, shared
+
+
+def _constructed(
+    model_class: type[nn.Module],
+    feature_map: FeatureMap,
+    params: Mapping[str, Any],
+    fields: Sequence[HistoryField],
+    first_order_only: bool = False,
+) -> tuple[nn.Module, dict[str, SharedHistory]]:
     shared = {field.name: SharedHistory(field, feature_map) for field in fields}
     name = model_class.__name__
     try:
-        with histories_for_model(shared):
-            model = model_class(feature_map, **params)
-    except (KeyError, TypeError, AttributeError, NotImplementedError, ValueError) as error:
+        with histories_for_model(shared, first_order_only):
+            return model_class(feature_map, **params), shared
+    except FAILURES as error:
+        if is_out_of_memory(error):
+            raise
+        problem = constructor_problem(model_class, error, feature_map, params)
+        if problem is not None:
+            raise problem from error
         if not fields:
             raise ConfigError(
                 f"model {name}: expected hyper-parameters that its constructor takes, found "
@@ -165,14 +214,6 @@ def build_model(
             "FeatureEmbeddingDict and does not skip feature types it does not know. A run of base "
             "tells which."
         ) from error
-    for field in fields:
-        if shared[field.name].owner is None:
-            raise ConfigError(
-                f"model {name} cannot take the history field {field.name!r}: it builds no FuxiCTR "
-                "embedding layer wider than 1 with tables for "
-                f"{[*field.id_columns, *field.query_columns]}."
-            )
-    return model, shared
 
 
 def check_histories_learn(model: nn.Module, shared: Mapping[str, SharedHistory]) -> None:

@@ -21,6 +21,7 @@ from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.data.evaluated import feature_problems
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.model_failures import remember_fields
 from fuxictr_loopfm.host.shared_history import HistoryField
 from fuxictr_loopfm.host.table_optimizer import attach_tables
 from fuxictr_loopfm.host.weights import OwnWeights
@@ -105,6 +106,7 @@ def new_model(
     Path(params["model_root"], feature_map.dataset_id).mkdir(parents=True, exist_ok=True)
     seed_everything(seed=params["seed"])
     model, shared = history_fields.build_model(model_class, feature_map, params, fields)
+    remember_fields(model, params)
     # Beside the registered modules: the encoders already belong to the embedding layers.
     object.__setattr__(model, "loopfm_histories", shared)
     loss_fn: Any = getattr(model, "loss_fn", None)

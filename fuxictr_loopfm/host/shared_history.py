@@ -83,6 +83,11 @@ class SharedHistory:
             self._table_width = table_width
             self.encoder = self._new_encoder()
 
+    @property
+    def needs_tables(self) -> bool:
+        """True if the encoder reads embeddings of ids or of the sample."""
+        return bool(self.field.id_columns or self.field.query_columns)
+
     def can_be_owned_by(self, layer: FeatureEmbeddingDict) -> bool:
         """True if ``layer`` holds a table for each id and query column."""
         needed = (*self.field.id_columns, *self.field.query_columns)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from fuxictr_loopfm.analysis import metrics
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.host import distributed
+from fuxictr_loopfm.host.model_failures import explained_failures
 
 AfterStep = Callable[[Mapping[str, Any]], None]
 
@@ -38,6 +39,7 @@ def train_epochs(
         after_step: called with each batch after its optimisation step.
     Raises:
         DataError: the loss is not finite.
+        ConfigError: the model's own code fails.
     """
     model._max_gradient_norm = max_gradient_norm
     logging.info("Start training: %d batches/epoch", len(batches))
@@ -46,7 +48,8 @@ def train_epochs(
         model.train()
         total = 0.0
         for batch in progress(batches, model, f"epoch {epoch + 1}/{epochs}"):
-            loss = float(model.train_step(batch).item())
+            with explained_failures(model, "training"):
+                loss = float(model.train_step(batch).item())
             if not np.isfinite(loss):
                 raise DataError(
                     f"training of {model.model_id}: the loss became {loss} in epoch {epoch + 1}. "
@@ -78,7 +81,8 @@ def predict(model: Any, batches: Iterable[Any], title: str = "evaluate") -> dict
     parts: dict[str, list[np.ndarray]] = {"y_true": [], "y_pred": [], "group": []}
     with torch.no_grad():
         for batch in progress(batches, model, title):
-            predicted = model.forward(batch)["y_pred"]
+            with explained_failures(model, "prediction"):
+                predicted = model.forward(batch)["y_pred"]
             parts["y_pred"].append(predicted.double().cpu().numpy().reshape(-1))
             parts["y_true"].append(model.get_labels(batch).double().cpu().numpy().reshape(-1))
             if model.feature_map.group_id is not None:

@@ -27,7 +27,7 @@ METRICS = ("AUC", "gAUC", "logloss", "NE")
 FINGERPRINTS = ("data", "code", "teacher", "store", "config")
 _OPTIONAL_METRICS = {"gAUC"}
 # Fields that records of earlier releases do not have.
-LATER_FIELDS = {"split", "world_size", "repeat", "paper_table"}
+LATER_FIELDS = {"split", "world_size", "repeat", "paper_table", "warnings"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class RunRecord:
         repeat: what ``loopfm rerun`` needs and compares besides the above, see ``repeat.py``; older
             records have none.
         paper_table: number of the paper's table that it was run for; None for every other run.
+        warnings: why its metrics are worth nothing, such as a constant prediction; mostly empty.
     """
 
     expid: str
@@ -78,6 +79,7 @@ class RunRecord:
     world_size: int = 1
     repeat: dict[str, Any] = field(default_factory=dict)
     paper_table: int | None = None
+    warnings: list[str] = field(default_factory=list)
     schema: str = field(default=SCHEMA, init=False)
     version: int = field(default=VERSION, init=False)
 
@@ -106,6 +108,8 @@ class RunRecord:
             del plain["repeat"]
         if self.paper_table is None:
             del plain["paper_table"]
+        if not self.warnings:
+            del plain["warnings"]
         return plain
 
     @classmethod
@@ -214,6 +218,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda value: isinstance(value, Mapping), "a mapping"),
     "environment": (lambda value: isinstance(value, Mapping), "a mapping"),
     "repeat": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "warnings": (
+        lambda value: isinstance(value, list) and all(map(_is_text, value)),
+        "a list of texts",
+    ),
     "started": (_is_utc, "a UTC time such as 2026-01-31T12:00:00+00:00"),
 }
 

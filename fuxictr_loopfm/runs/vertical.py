@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fuxictr_loopfm.analysis.metrics import prediction_warnings
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import identity_config, model_identity
@@ -21,6 +22,7 @@ from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.host import distributed, history_fields
 from fuxictr_loopfm.host.loaders import loaders_by_split
 from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_model
+from fuxictr_loopfm.host.model_failures import explained_failures
 from fuxictr_loopfm.host.replica import train_on_all_ranks
 from fuxictr_loopfm.host.trainer import evaluate, train_epochs
 from fuxictr_loopfm.pipeline.workspace import Workspace
@@ -127,7 +129,8 @@ def train_vertical(run: Run) -> dict[str, Any]:
         train_on_all_ranks(run.model, keys)
     logging.info("Total number of parameters: %d.", count_parameters(run.model))
     if keys.reads_loss:
-        Distiller(run.model, keys.distillation, next(iter(made["train"])))
+        with explained_failures(run.model, "its first batch"):
+            Distiller(run.model, keys.distillation, next(iter(made["train"])))
     started = time.perf_counter()
     _fit(run, made, params)
     run.train_seconds = time.perf_counter() - started
@@ -151,7 +154,8 @@ def _inputs(run: Run) -> dict[str, str]:
 def _fit(run: Run, made: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     model = run.model
     if "valid" in made:
-        model.fit(made["train"], epochs=params.get("epochs", 1), validation_data=made["valid"])
+        with explained_failures(model, "training"):
+            model.fit(made["train"], epochs=params.get("epochs", 1), validation_data=made["valid"])
         history_fields.check_histories_learn(model, model.loopfm_histories)
         return
     pending = [model.loopfm_histories]
@@ -193,6 +197,9 @@ def run_vertical(
         results["valid"], _ = evaluate(run.model, made["valid"])
     logging.info("******** Test evaluation ********")
     results["test"], predictions = evaluate(run.model, made["test"])
+    warnings = prediction_warnings(predictions["y_pred"], results["test"]["NE"])
+    for warning in warnings:
+        logging.warning("%s: %s", experiment.expid, warning)
     record = make_record(
         experiment,
         run.model,
@@ -203,6 +210,7 @@ def run_vertical(
         bytes_per_event=bytes_per_event(workspace),
         train_seconds=run.train_seconds,
         started=started,
+        warnings=warnings,
         model=model_name,
         method=method or experiment.keys.method,
         dataset_id=workspace.prepared.spec.dataset_id,

@@ -41,6 +41,7 @@ class BenchmarkPlan:
         gpu: GPU index, -1 for the CPU.
         command: how to repeat it, without the raw folder's path.
         teacher: model class of the foundation model where no configuration is committed.
+        own_sequences: vertical models also read the sequences that only the teacher has.
     """
 
     models: tuple[str, ...]
@@ -51,6 +52,7 @@ class BenchmarkPlan:
     gpu: int
     command: str
     teacher: str = TEACHER_MODEL
+    own_sequences: bool = False
 
     def __post_init__(self) -> None:
         require_device(self.gpu)
@@ -130,13 +132,17 @@ class Benchmark:
     def config_dir(self, name: ModelName) -> Path:
         """The committed configuration folder, else one written under the output folder.
 
+        A committed one is that of our own model: it does not fit a class of the same name in the
+        plan's zoo. Nor has it sequences that the plan asks for.
+
         Raises:
             ConfigError: no zoo has the model.
         """
-        find_model(name.model, self.zoos)
+        source = find_model(name.model, self.zoos)
+        ours = find_model(name.model, [self.checkout.zoo, *self.zoos])
         dataset_id = self.prepared.spec.dataset_id
         committed = self.checkout.configs(dataset_id) / folder_name(name.model, dataset_id)
-        if committed.is_dir():
+        if committed.is_dir() and source == ours and not self.plan.own_sequences:
             return committed
         folder = self.plan.out / "configs"
         # Relative paths are followed through links, so they must start from where links lead.
@@ -144,7 +150,15 @@ class Benchmark:
         where = self._location(base)
         teacher = self._teacher_config(base, where, folder)
         target = folder / folder_name(name.model, dataset_id)
-        write_vertical_config(target, self.prepared.spec, where, self.zoos, name, teacher)
+        write_vertical_config(
+            target,
+            self.prepared.spec,
+            where,
+            self.zoos,
+            name,
+            teacher,
+            own_sequences=self.plan.own_sequences,
+        )
         return target
 
     def _teacher_config(self, base: Path, where: Location, folder: Path) -> tuple[str, str]:
@@ -154,7 +168,9 @@ class Benchmark:
         committed = self.checkout.configs(dataset_id) / expid
         if not committed.is_dir():
             committed = folder / expid
-            write_teacher_config(committed, self.prepared.spec, where, self.zoos, self.plan.teacher)
+            # Its class is taken from our models first, see ``Experiment.load_teacher``.
+            zoos = self.zoos[::-1]
+            write_teacher_config(committed, self.prepared.spec, where, zoos, self.plan.teacher)
         return os.path.relpath(committed.resolve(), base), expid
 
     def _location(self, base: Path) -> Location:

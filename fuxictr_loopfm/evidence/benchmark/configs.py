@@ -6,6 +6,7 @@ method that differs from it in the ``loopfm_*`` keys that make the method.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,17 @@ from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import default_hyper_parameters
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
+    needs_sequence,
+    padding_of,
+    sequence_fields,
+    sequences_of,
+    unpooled,
+)
 from fuxictr_loopfm.evidence.methods import BASE as BASE_METHOD
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.files.atomic import write_text
-from fuxictr_loopfm.prepared.dataset import DatasetSpec
+from fuxictr_loopfm.prepared.dataset import DatasetSpec, SequenceColumn
 
 # Ours, chosen on the last training period of KuaiRandPure_s1 and MovieLens100K_s1.
 SIZES: dict[str, dict[str, Any]] = {
@@ -33,7 +41,11 @@ HIDDEN_UNITS = ("hidden_units", "dnn_hidden_units")
 DATASET_KEYS = ("dataset_id", "model_id", "gpu", "use_features", "feature_specs", "feature_config")
 # Keys that belong to a data set, a view or a machine.
 _PLACES = ("prepare", "prepared", "raw_data", "model_zoo", "teacher_config")
-_NOT_SHARED = frozenset(PREFIX + name for name in ("view", "teacher", *_PLACES))
+_NOT_SHARED = frozenset(PREFIX + name for name in ("view", "own_sequences", "teacher", *_PLACES))
+# Where a model's own default needs many epochs. EDCN multiplies its embeddings, which start at
+# 1e-4, in every layer: without batch normalisation its input is lost among the roundings of float32
+# and it predicts a constant.
+ONE_PASS: dict[str, dict[str, Any]] = {"EDCN": {"batch_norm": True}}
 COMMON: dict[str, Any] = {
     "loss": "binary_crossentropy",
     "metrics": ["gAUC", "AUC", "logloss"],
@@ -108,8 +120,23 @@ class Location:
     raw_data: str | None
 
 
-def dataset_config(spec: DatasetSpec, view: str, where: Location) -> dict[str, Any]:
-    """The ``dataset_config.yaml`` entry of one view."""
+def dataset_config(
+    spec: DatasetSpec,
+    view: str,
+    where: Location,
+    *,
+    own_sequences: bool = False,
+    padding: str = "pre",
+) -> dict[str, Any]:
+    """The ``dataset_config.yaml`` entry of one view.
+
+    Args:
+        spec: the data set.
+        view: ``teacher`` or ``vertical``.
+        where: places of its files.
+        own_sequences: the vertical view also gets the sequences that only the teacher has.
+        padding: the side on which sequences are padded.
+    """
     columns: list[dict[str, Any]] = []
     for kind, dtype in (("categorical", "str"), ("categorical", "int"), ("numeric", "float")):
         found = [column for column in spec.columns if (column.type, column.dtype) == (kind, dtype)]
@@ -119,14 +146,13 @@ def dataset_config(spec: DatasetSpec, view: str, where: Location) -> dict[str, A
             entry["normalizer"] = "StandardScaler"
         if names:
             columns.append(entry)
-    for sequence in spec.sequences:
+    for sequence in sequences_of(spec, view, own_sequences):
         entry = {
             "name": sequence.name, "active": True, "dtype": "str", "type": "sequence",
             "share_embedding": sequence.of, "max_len": sequence.max_len,
-            "padding": "pre", "feature_encoder": "layers.MaskedAveragePooling()",
+            "padding": padding, "feature_encoder": "layers.MaskedAveragePooling()",
         }  # fmt: skip
-        if view in sequence.views:
-            columns.append(entry)
+        columns.append(entry)
     if view == "vertical":
         columns.append(
             {"name": "loopfm_history", "active": True, "dtype": "float", "type": "loopfm_sequence"}
@@ -138,6 +164,7 @@ def dataset_config(spec: DatasetSpec, view: str, where: Location) -> dict[str, A
         "loopfm_prepare": where.prepare,
         "loopfm_raw_data": where.raw_data,
         "loopfm_view": view,
+        **({PREFIX + "own_sequences": True} if own_sequences else {}),
         "min_categr_count": 1,
         "group_id": "group_id",
         "feature_cols": columns,
@@ -145,33 +172,30 @@ def dataset_config(spec: DatasetSpec, view: str, where: Location) -> dict[str, A
     }
 
 
-def _sequence_fields(defaults: Mapping[str, Any], spec: DatasetSpec, view: str) -> dict[str, Any]:
-    """Fill DIN-like models' field keys from the data set's sequences; none means no sequence."""
-    sequences = [s for s in spec.sequences if view in s.views]
-    targets: Any = [s.of for s in sequences] or None
-    histories: Any = [s.name for s in sequences] or None
-    filled: dict[str, Any] = {}
-    for key in defaults:
-        if key.endswith("neg_seq_field") or key == "context_field":
-            filled[key] = None
-        elif key.endswith("target_field"):
-            filled[key] = targets
-        elif key.endswith("sequence_field"):
-            filled[key] = histories
-    return filled
-
-
 def model_block(
-    model: str, size: Mapping[str, Any], spec: DatasetSpec, view: str, zoos: Sequence[Path]
+    model: str,
+    size: Mapping[str, Any],
+    spec: DatasetSpec,
+    view: str,
+    zoos: Sequence[Path],
+    own_sequences: bool = False,
 ) -> dict[str, Any]:
-    """Hyper-parameters of a model: its own defaults, this size, the streaming protocol."""
+    """Hyper-parameters of a model: its own defaults, this size, the streaming protocol.
+
+    Args:
+        model: its class.
+        size: one of ``SIZES`` or ``TEACHER_SIZE``.
+        spec: the data set.
+        view: ``teacher`` or ``vertical``.
+        zoos: folders to look for its own defaults.
+        own_sequences: as in ``dataset_config``.
+    """
+    sequences = sequences_of(spec, view, own_sequences)
     defaults = default_hyper_parameters(model, list(zoos))
     block = {k: v for k, v in defaults.items() if k not in DATASET_KEYS and k != "model"}
-    sequence_fields = _sequence_fields(defaults, spec, view)
-    if any("sequence" in key for key in sequence_fields):
-        block["feature_specs"] = [
-            {"name": s.name, "feature_encoder": None} for s in spec.sequences if view in s.views
-        ] or None
+    fields = sequence_fields(model, defaults, sequences)
+    if fields:
+        block["feature_specs"] = unpooled(model, fields, sequences)
     for key in HIDDEN_UNITS:
         if key in defaults:
             block[key] = size["hidden_units"]
@@ -180,7 +204,8 @@ def model_block(
         **block,
         **COMMON,
         "embedding_dim": size["embedding_dim"],
-        **sequence_fields,
+        **fields,
+        **ONE_PASS.get(model, {}),
     }
 
 
@@ -192,7 +217,7 @@ def write_teacher_config(
     expid = folder_name(model, dataset_id)
     block = model_block(model, TEACHER_SIZE, spec, "teacher", zoos)
     block |= {"dataset_id": dataset_id, "epochs": 2, "shuffle": True}
-    data = {dataset_id: dataset_config(spec, "teacher", where)}
+    data = {dataset_id: dataset_config(spec, "teacher", where, padding=padding_of(model))}
     _write(folder / "dataset_config.yaml", [f"The teacher's view of {spec.dataset_id}."], data)
     remarks = [f"Foundation model of {spec.dataset_id}.", _how_to_run(expid)]
     _write(folder / "model_config.yaml", remarks, {"Base": BASE, expid: block}, expid)
@@ -206,6 +231,7 @@ def write_vertical_config(
     zoos: Sequence[Path],
     name: ModelName,
     teacher: tuple[str, str],
+    own_sequences: bool = False,
 ) -> None:
     """Write a vertical model's configuration folder with one expid per size and method.
 
@@ -216,11 +242,14 @@ def write_vertical_config(
         zoos: folders to look for the model's own defaults.
         name: the model.
         teacher: the teacher's configuration folder, as the file should name it, and its expid.
+        own_sequences: give the model the sequences that only the teacher has; it gets them anyway
+            if its own defaults name a sequence and its view has none.
     """
+    own_sequences = _shares_sequences(name.model, spec, zoos, own_sequences)
     sections: dict[str, dict[str, Any]] = {"Base": BASE}
     for size_name, size in SIZES.items():
         prefix = ModelName(name.model, size_name).prefix(spec.dataset_id)
-        shared = model_block(name.model, size, spec, "vertical", zoos)
+        shared = model_block(name.model, size, spec, "vertical", zoos, own_sequences)
         shared |= {
             "dataset_id": spec.dataset_id,
             "loopfm_teacher_config": teacher[0],
@@ -231,14 +260,41 @@ def write_vertical_config(
         }
         for method, changes in METHODS.items():
             sections[f"{prefix}_{method_slug(method)}"] = {**shared, **changes}
-    data = {spec.dataset_id: dataset_config(spec, "vertical", where)}
-    _write(folder / "dataset_config.yaml", [f"The vertical view of {spec.dataset_id}."], data)
+    view = dataset_config(
+        spec, "vertical", where, own_sequences=own_sequences, padding=padding_of(name.model)
+    )
+    remarks = [f"The vertical view of {spec.dataset_id}."]
+    if own_sequences:
+        shared_names = _shown(sequences_of(spec, "vertical", own_sequences))
+        remarks.append(f"{name.model} also reads the teacher's sequences: {shared_names}.")
+    _write(folder / "dataset_config.yaml", remarks, {spec.dataset_id: view})
     remarks = [
         f"{name.model} on {spec.dataset_id}, an expid per method.",
         _how_to_run(f"{name.prefix(spec.dataset_id)}_kd_loopfm"),
     ]
     first = f"{ModelName(name.model).prefix(spec.dataset_id)}_{BASE_METHOD}"
     _write(folder / "model_config.yaml", remarks, sections, first)
+
+
+def _shares_sequences(model: str, spec: DatasetSpec, zoos: Sequence[Path], wanted: bool) -> bool:
+    """Whether a vertical model reads the sequences that only the teacher's view has."""
+    seen, every = sequences_of(spec, "vertical"), sequences_of(spec, "vertical", True)
+    if len(seen) == len(every):
+        return False
+    if wanted:
+        return True
+    if seen or not needs_sequence(default_hyper_parameters(model, list(zoos))):
+        return False
+    logging.info(
+        "%s reads a behaviour sequence and the vertical view of %s has none: it gets %s of the "
+        "teacher's view (loopfm_own_sequences: true in its dataset_config.yaml).",
+        *(model, spec.dataset_id, _shown(every)),
+    )
+    return True
+
+
+def _shown(sequences: Sequence[SequenceColumn]) -> str:
+    return ", ".join(f"{each.name} (of {each.of})" for each in sequences)
 
 
 def _shared_keys() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fuxictr_loopfm.evidence.leaderboard.text import (
     cells,
     context_items,
     title,
+    warnings_of,
 )
 from fuxictr_loopfm.records.record import METRICS
 
@@ -140,6 +141,7 @@ def _table(name: str, dataset_id: str, model: str, section: Sequence[Row]) -> st
     lines = "\n".join(
         _line(rank, row, widest, negative) for rank, row in enumerate(section, start=1)
     )
+    warnings = "".join(f"\n<p>{escape(text)}</p>" for text in warnings_of(section))
     return f"""<h2 id="{name}">{escape(model)} <small>{escape(dataset_id)}</small></h2>
 <div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">
 <table aria-labelledby="{name}">
@@ -148,7 +150,7 @@ def _table(name: str, dataset_id: str, model: str, section: Sequence[Row]) -> st
 {lines}
 </tbody>
 </table>
-</div>"""
+</div>{warnings}"""
 
 
 def _line(rank: int, row: Row, widest: float, negative: bool) -> str:

@@ -16,6 +16,7 @@ from fuxictr_loopfm.evidence.leaderboard.text import (
     cells,
     context_items,
     title,
+    warnings_of,
 )
 from fuxictr_loopfm.evidence.tables import (
     code_block,
@@ -98,17 +99,19 @@ def to_markdown(rows: Sequence[Row], context: Context) -> str:
     return "\n".join([*lines, "", EXPLANATION, ""])
 
 
-def to_markdown_table(section: Iterable[Row]) -> str:
-    """The table of one of the ``sections``, ranked."""
-    return markdown_table(HEADINGS, _ranked(section), TEXT_COLUMNS)
+def to_markdown_table(section: Sequence[Row]) -> str:
+    """The table of one of the ``sections``, ranked, and what its records warn of."""
+    table = markdown_table(HEADINGS, _ranked(section), TEXT_COLUMNS)
+    return "\n\n".join([table, *map(literal, warnings_of(section))])
 
 
 def to_terminal(rows: Iterable[Row]) -> str:
-    """Aligned plain text, one table per model."""
-    blocks = [
-        terminal_table(f"{dataset_id}  {model}", HEADINGS, _ranked(section), TEXT_COLUMNS)
-        for (dataset_id, model), section in sections(rows).items()
-    ]
+    """Aligned plain text, one table per model, with what its records warn of."""
+    blocks = []
+    for (dataset_id, model), section in sections(rows).items():
+        head = f"{dataset_id}  {model}"
+        table = terminal_table(head, HEADINGS, _ranked(section), TEXT_COLUMNS)
+        blocks.append("\n".join([table, *warnings_of(section)]))
     return "\n\n".join(blocks) + "\n"
 
 

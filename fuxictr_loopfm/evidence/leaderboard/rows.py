@@ -55,6 +55,7 @@ class Row:
         std: per metric the sample standard deviation (ddof 1), None with one seed.
         train_seconds: mean over the seeds.
         against_base: None for ``base`` itself and where no seed is shared with it.
+        warnings: what the records say against their metrics, each with its seeds.
     """
 
     dataset_id: str
@@ -68,6 +69,7 @@ class Row:
     bytes_per_event: float
     train_seconds: float
     against_base: Comparison | None
+    warnings: tuple[str, ...] = ()
 
 
 class RunGroup(NamedTuple):
@@ -229,7 +231,17 @@ def _row(group: RunGroup, bases: Mapping[tuple[str, str], dict[int, RunRecord]])
         bytes_per_event=max(run.bytes_per_event for run in runs),
         train_seconds=statistics.fmean(run.train_seconds for run in runs),
         against_base=_compare(group.runs, base) if base is not group.runs else None,
+        warnings=_warnings(runs),
     )
+
+
+def _warnings(runs: Iterable[RunRecord]) -> tuple[str, ...]:
+    """Each warning once, after the seeds it is about."""
+    seeds: dict[str, list[int]] = defaultdict(list)
+    for run in runs:
+        for warning in run.warnings:
+            seeds[warning].append(run.seed)
+    return tuple(f"seed {', '.join(map(str, found))}: {text}" for text, found in seeds.items())
 
 
 def _compare(runs: Mapping[int, RunRecord], base: Mapping[int, RunRecord]) -> Comparison | None:

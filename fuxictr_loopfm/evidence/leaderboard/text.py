@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fuxictr_loopfm.evidence.leaderboard.context import Context
 from fuxictr_loopfm.evidence.leaderboard.rows import Row
@@ -66,6 +66,15 @@ def cells(rank: int, row: Row) -> list[str]:
         f"{row.params:,}",
         f"{row.bytes_per_event:,.1f}".removesuffix(".0"),
         f"{row.train_seconds:.1f}",
+    ]
+
+
+def warnings_of(section: Iterable[Row]) -> list[str]:
+    """Lines to stand under a table whose numbers are not to be trusted."""
+    return [
+        f"Warning: {' '.join(filter(None, (row.method, row.encoder)))}, {warning}."
+        for row in section
+        for warning in row.warnings
     ]
 
 

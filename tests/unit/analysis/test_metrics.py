@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from fuxictr_loopfm.analysis.metrics import evaluate
+from fuxictr_loopfm.analysis.metrics import evaluate, prediction_warnings
 from fuxictr_loopfm.errors import DataError
 
 
@@ -122,3 +122,18 @@ def test_a_hundred_thousand_groups_take_no_loop():
     evaluate(y, p, group)["gAUC"]
     # One call of scikit-learn per group takes over a minute here.
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("p", "ne", "message"),
+    [
+        ([0.3, 0.3 + 1e-7, 0.3], 1.0, "the prediction is constant (standard deviation"),
+        ([0.1, 0.9, 0.5], 1.0, "NE 1.0000 is 1 or more"),
+        ([0.1, 0.9, 0.5], 0.99, None),
+        ([0.3, 0.3 + 1e-5, 0.3], 0.99, None),
+    ],
+)
+def test_worthless_predictions_are_warned_of(p, ne, message):
+    found = prediction_warnings(p, ne)
+    assert len(found) == (message is not None)
+    assert not found or found[0].startswith(message)

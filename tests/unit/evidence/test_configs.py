@@ -23,6 +23,11 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     write_teacher_config,
     write_vertical_config,
 )
+from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
+    padding_of,
+    sequence_fields,
+    unpooled,
+)
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
@@ -51,7 +56,8 @@ SPEC = DatasetSpec(
 
 
 def keys() -> dict[str, Any]:
-    skipped = ("view", "prepare", "prepared", "raw_data", "model_zoo", "teacher", "teacher_config")
+    skipped = ("view", "own_sequences", "prepare", "prepared", "raw_data", "model_zoo")
+    skipped += ("teacher", "teacher_config")
     return {k: v for k, v in default_values().items() if k.removeprefix("loopfm_") not in skipped}
 
 
@@ -127,10 +133,56 @@ def test_a_teacher_with_sequence_fields_gets_those_of_the_data_set(tmp_path: Pat
     assert params["verbose"] == 1 and params["optimizer"] == "adam"
 
 
-def test_a_model_with_sequence_fields_gets_none_where_the_view_has_none() -> None:
-    block = model_block("DINLike", SIZES[""], SPEC, "vertical", ZOOS)
-    assert block["din_target_field"] is None and block["din_sequence_field"] is None
-    assert block["feature_specs"] is None
+def test_a_model_whose_defaults_name_a_sequence_gets_the_teachers(tmp_path: Path) -> None:
+    params = load_params(vertical(tmp_path, "DINLike"), "DINLike_X_s1_base", tmp_path)
+    assert params["loopfm_own_sequences"] is True
+    assert params["din_target_field"] == ["item"] and params["din_sequence_field"] == ["item_his"]
+    assert params["feature_specs"] == [{"name": "item_his", "feature_encoder": None}]
+    assert "item_his" in [column["name"] for column in params["feature_cols"]]
+    text = (tmp_path / "dataset_config.yaml").read_text()
+    assert "# DINLike also reads the teacher's sequences: item_his (of item)." in text
+
+
+def test_a_model_without_one_gets_them_only_when_asked(tmp_path: Path) -> None:
+    for model in ("DeepFM", "DIN"):  # our DIN runs without a sequence
+        params = load_params(vertical(tmp_path / model, model), f"{model}_X_s1_base", tmp_path)
+        assert "loopfm_own_sequences" not in params and params["feature_specs"] is None
+    asked = tmp_path / "asked"
+    write_vertical_config(
+        asked, SPEC, WHERE, ZOOS, ModelName("DIN"), ("../teacher", "T"), own_sequences=True
+    )
+    params = load_params(asked, "DIN_X_s1_base", tmp_path)
+    assert params["loopfm_own_sequences"] is True and params["din_sequence_field"] == ["item_his"]
+
+
+SEQUENCES = (SequenceColumn("item_his", "item", 7), SequenceColumn("cate_his", "cate", 7))
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "value"),
+    [
+        ("bst_sequence_field", "click_sequence", ["item_his", "cate_his"]),
+        ("short_target_field", ["a"], ["item", "cate"]),
+        ("long_sequence_field", ["a"], ["item_his", "cate_his"]),
+        ("sequence_item_field", "a", ["item_his", "cate_his"]),
+        ("dien_neg_seq_field", [], []),
+        ("neg_seq_field", None, None),
+        ("neg_seq_field", ["neg_click_sequence"], None),
+        ("context_field", ["hour"], None),
+    ],
+)
+def test_fields_are_filled_by_what_their_keys_say(key: str, default: Any, value: Any) -> None:
+    found = sequence_fields("M", {key: default, "attention_units": 8}, SEQUENCES)
+    assert found == {key: value}
+
+
+def test_models_that_need_their_sequences_in_another_form() -> None:
+    fields = sequence_fields("TransAct", {"sequence_item_field": "a"}, SEQUENCES)
+    assert fields == {"sequence_item_field": ["item_his"]}
+    assert unpooled("TransAct", fields, SEQUENCES) == [
+        {"name": "item_his", "feature_encoder": None}
+    ]
+    assert (padding_of("DIEN"), padding_of("DIN")) == ("post", "pre")
 
 
 def test_our_own_teachers_are_filled_in_as_well() -> None:

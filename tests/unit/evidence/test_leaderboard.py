@@ -11,6 +11,7 @@ from scipy.stats import ttest_rel
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.leaderboard.context import describe
+from fuxictr_loopfm.evidence.leaderboard.html import to_html
 from fuxictr_loopfm.evidence.leaderboard.render import (
     render_table,
     to_csv,
@@ -248,3 +249,15 @@ def test_write_leaderboard_writes_three_files_and_render_table_one_model(tmp_pat
     assert "0.6123" in table and "0.7000" not in table
     with pytest.raises(DataError, match=r"model DIN: .*found DeepFM on tiny_s1, DeepFM:small on"):
         render_table(records, "DIN")
+
+
+def test_warnings_of_records_stand_under_the_table():
+    warned = [run("base", seed, 0.5, warnings=["it is constant"]) for seed in (1, 2)]
+    records = [*warned, run("KD", 1, 0.7)]
+    rows, context = summarise(records), describe(records)
+    line = "Warning: base, seed 1, 2: it is constant."
+    terminal = to_terminal(rows).rstrip("\n").splitlines()
+    assert terminal[-1] == line and terminal[-2].lstrip().startswith("2  base")
+    page = to_markdown(rows, context)
+    assert f" |\n\n{line}\n" in page and f"<p>{line}</p>" in to_html(rows, context)
+    assert "Warning" not in to_terminal(summarise(records[2:]))

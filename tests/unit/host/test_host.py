@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.host import history_fields
+from fuxictr_loopfm.host.model_failures import explained_failures, remember_fields
 from fuxictr_loopfm.host.shared_history import SharedHistory
+from fuxictr_loopfm.host.trainer import predict, train_epochs
 from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.layers.registry import ENCODERS
 from tests.unit.host.hosted import (
@@ -311,3 +313,60 @@ def test_a_failing_constructor_is_reported_without_blaming_the_history() -> None
         history_fields.build_model(stand_in("Stacked"), tiny_map(), params)
     assert "constructor takes, found KeyError: 'optimizer'" in str(caught.value)
     assert "history" not in str(caught.value)
+
+
+def test_a_first_order_model_holds_an_encoder_that_reads_no_tables() -> None:
+    mean = field(query_columns=(), encoder=EncoderSpec("mean", dim=8, max_len=4))
+    model = build("FirstOrder", [mean])
+    (projection,) = projections(model)
+    assert projection.projection.weight.shape == (1, 8) and projection.encoder is not None
+    optimised = {id(p) for group in model.optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in projection.encoder.parameters()} <= optimised
+    model.train_step(batch(model.feature_map))
+    history_fields.check_histories_learn(model, model.loopfm_histories)
+    with pytest.raises(ConfigError, match="FirstOrder cannot .*loopfm_encoder: mean"):
+        build("FirstOrder", [field()])
+
+
+def test_a_wider_layer_is_preferred_where_the_model_builds_the_first_order_one_before() -> None:
+    mean = field(query_columns=(), encoder=EncoderSpec("mean", dim=8, max_len=4))
+    model = build("Stacked", [mean])
+    owners = [p for p in projections(model) if hasattr(p, "encoder")]
+    assert [p.projection.out_features for p in owners] == [WIDTH]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sequence_item_field": None}, r"sequence_item_field is null \(sequences there: none\)"),
+        ({"sequence_item_field": "clicks"}, "names 'clicks', which is no feature"),
+        ({"sequence_item_field": "hour"}, "names 'hour', a categorical feature and no sequence"),
+    ],
+)
+def test_a_constructor_that_misses_a_sequence_says_so(fields: Any, message: str) -> None:
+    for histories in ([], [field()]):
+        with pytest.raises(ConfigError, match=message) as caught:
+            build("BehaviourReader", histories, target_item_field="item", **fields)
+        assert str(caught.value).startswith(
+            "model BehaviourReader: its constructor raised KeyError"
+        )
+        assert "loopfm_own_sequences: true" in str(caught.value)
+
+
+def test_a_model_that_fails_on_a_batch_is_one_message() -> None:
+    model = build("DINLike", din_target_field=["itm"])
+    remember_fields(model, {**PARAMS, "din_target_field": ["itm"]})
+    with pytest.raises(ConfigError, match="din_target_field names 'itm', which is no feature"):
+        train_epochs(model, [batch(model.feature_map)], epochs=1)
+    with pytest.raises(ConfigError, match="model DINLike failed in prediction with KeyError"):
+        predict(model, [batch(model.feature_map)])
+    # Named rightly, so that the place in the code is all there is to say.
+    remember_fields(model, PARAMS)
+    with pytest.raises(ConfigError, match=r"Its own code raised this \(.*DINLike.py, line \d+\)"):
+        train_epochs(model, [batch(model.feature_map)], epochs=1)
+
+
+def test_errors_of_others_are_left_alone() -> None:
+    model = build("Stacked")
+    with pytest.raises(KeyError), explained_failures(model, "training"):
+        raise KeyError("not the model's")

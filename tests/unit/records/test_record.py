@@ -54,6 +54,14 @@ def test_a_record_of_no_table_is_written_as_before_there_were_tables(tmp_path):
         make(paper_table="4")
 
 
+def test_a_record_without_warnings_is_written_as_before_there_were_any(tmp_path):
+    assert "warnings" not in make().to_dict()
+    record = make(warnings=["the prediction is constant"])
+    assert read_records([write_record(tmp_path, record)]) == [record]
+    with pytest.raises(DataError, match="warnings: expected a list of texts"):
+        make(warnings="constant")
+
+
 def test_configuration_values_without_a_json_form_do_not_lose_the_run(tmp_path):
     config = {
         "units": (4, 2),
