@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.files.parquet import reading
 
 
 def parquet_parts(data_path: Path | str) -> list[Path]:
@@ -29,22 +30,14 @@ def parquet_parts(data_path: Path | str) -> list[Path]:
 
 def row_count(parts: list[Path]) -> int:
     """Rows of all parts."""
-    try:
+    with reading(parts[0].parent):
         return sum(pq.read_metadata(path).num_rows for path in parts)
-    except pa.ArrowMemoryError:
-        raise  # the file is not to blame
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{parts[0].parent}: cannot be read as parquet: {error}") from error
 
 
 def column_names(parts: list[Path]) -> list[str]:
     """Column names of the first part; every part of one data set has the same."""
-    try:
+    with reading(parts[0]):
         return list(pq.read_schema(parts[0]).names)
-    except pa.ArrowMemoryError:
-        raise  # the file is not to blame
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{parts[0]}: cannot be read as parquet: {error}") from error
 
 
 def read_column(parts: list[Path], name: str) -> np.ndarray:
@@ -62,13 +55,8 @@ def read_column(parts: list[Path], name: str) -> np.ndarray:
 
 
 def _read_part(path: Path, name: str) -> np.ndarray:
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=[name])
-    except pa.ArrowMemoryError:
-        raise  # the file is not to blame
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: column {name}: cannot be read: {error}") from error
+    with reading(f"{path}: column {name}"), pq.ParquetFile(path) as file:
+        table = file.read(columns=[name])
     if name not in table.column_names:
         raise DataError(
             f"{path}: expected a column {name}, found {column_names([path])}. Rebuild the encoded "

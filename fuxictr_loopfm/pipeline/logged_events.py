@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.errors import DataError, did_you_mean
+from fuxictr_loopfm.files.parquet import reading
 from fuxictr_loopfm.prepared.columns_io import EVENTS_FILE
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.store.extraction_reader import ExtractionReader
@@ -102,28 +103,23 @@ class LoggedEvents:
         if self.event_filter is not None:
             filtered, passes = parse_filter(self.event_filter, self.label)
             wanted.append(filtered)
-        try:
-            with pq.ParquetFile(path) as file:
-                known = file.schema_arrow.names
-                for name in wanted:
-                    if name not in known:
-                        near = did_you_mean(name, known)
-                        raise DataError(f"{path}: no column {name!r}{near}; it has {known}")
-                start = 0
-                batches = file.iter_batches(rows, columns=list(dict.fromkeys(wanted)))
-                for batch in batches:
-                    table = pa.Table.from_batches([batch])
-                    mask = np.isin(table.column("period").to_numpy(), self.periods)
-                    if passes is not None:
-                        mask &= passes(table.column(filtered).to_pandas().to_numpy())
-                    event_id = start + np.flatnonzero(mask)
-                    start += len(mask)
-                    if len(event_id):
-                        yield event_id, table if mask.all() else table.filter(pa.array(mask))
-        except pa.ArrowMemoryError:
-            raise  # the file is not to blame
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from error
+        with reading(path), pq.ParquetFile(path) as file:
+            known = file.schema_arrow.names
+            for name in wanted:
+                if name not in known:
+                    near = did_you_mean(name, known)
+                    raise DataError(f"{path}: no column {name!r}{near}; it has {known}")
+            start = 0
+            batches = file.iter_batches(rows, columns=list(dict.fromkeys(wanted)))
+            for batch in batches:
+                table = pa.Table.from_batches([batch])
+                mask = np.isin(table.column("period").to_numpy(), self.periods)
+                if passes is not None:
+                    mask &= passes(table.column(filtered).to_pandas().to_numpy())
+                event_id = start + np.flatnonzero(mask)
+                start += len(mask)
+                if len(event_id):
+                    yield event_id, table if mask.all() else table.filter(pa.array(mask))
 
 
 def count_events(source: LoggedEvents) -> tuple[int, list[int]]:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuxictr_loopfm.errors import DataError, OutputError, did_you_mean
 from fuxictr_loopfm.files import atomic
+from fuxictr_loopfm.files.parquet import reading
 from fuxictr_loopfm.files.seals import file_problem
 from fuxictr_loopfm.prepared import columns_io
 from fuxictr_loopfm.prepared.description import read_spec, write_spec
@@ -103,7 +103,7 @@ class PreparedDataset:
         self._require([columns_io.EVENTS_FILE])
         path = self.folder / columns_io.EVENTS_FILE
         wanted = None if columns is None else list(columns)
-        try:
+        with reading(path):
             known = pq.read_schema(path).names
             for name in wanted or ():
                 if name not in known:
@@ -113,10 +113,6 @@ class PreparedDataset:
             # In this thread: arrow's own wait for one another for ever if memory is too little.
             table = pq.read_table(path, columns=wanted, use_threads=False, pre_buffer=False)
             return table.to_pandas(use_threads=False)
-        except pa.ArrowMemoryError:
-            raise  # the file is not to blame
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from error
 
     def array(self, column: str) -> np.ndarray:
         """One column (N,): text columns as objects, numbers in their stored dtype."""
@@ -233,14 +229,8 @@ class PreparedDataset:
                 raise DataError(f"{self.folder / name}: is missing; prepare the data set again")
         self._require([columns_io.EVENTS_FILE])
         path = self.folder / columns_io.EVENTS_FILE
-        try:
+        with reading(path, "; prepare the data set again"):
             rows = pq.read_metadata(path).num_rows
-        except pa.ArrowMemoryError:
-            raise  # the file is not to blame
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); prepare the data set again"
-            ) from error
         if rows != self.spec.rows:
             raise DataError(f"{path}: expected {self.spec.rows} rows, found {rows}")
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fuxictr_loopfm.errors import DataError
+from fuxictr_loopfm.files.parquet import reading
 from fuxictr_loopfm.prepared import columns_io
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.prepared.description import write_spec
@@ -117,13 +118,8 @@ def _write_events(prepared: PreparedDataset, left: NDArray[np.bool_], path: Path
 
 def _blocks(prepared: PreparedDataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
     path = prepared.folder / columns_io.EVENTS_FILE
-    try:
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(_BLOCK_ROWS, columns=columns)
-    except pa.ArrowMemoryError:
-        raise  # the file is not to blame
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    with reading(path), pq.ParquetFile(path) as file:
+        yield from file.iter_batches(_BLOCK_ROWS, columns=columns)
 
 
 def _sequence_without(

@@ -120,23 +120,22 @@ def require_comparable(records: Sequence[RunRecord]) -> None:
             f"leaderboard, protocol: expected one, found {', '.join(protocols)}; numbers of "
             "different protocols are not comparable: make one leaderboard for each"
         )
-    splits: dict[str, set[str]] = defaultdict(set)
-    data: dict[str, set[str]] = defaultdict(set)
+    by_dataset: dict[str, list[RunRecord]] = defaultdict(list)
     for run in records:
-        splits[run.dataset_id].add(run.split)
-        data[run.dataset_id].add(run.fingerprints["data"])
-    for dataset_id, found in data.items():
-        if len(found) > 1:
+        by_dataset[run.dataset_id].append(run)
+    for dataset_id, runs in by_dataset.items():
+        data = sorted({run.fingerprints["data"] for run in runs})
+        if len(data) > 1:
             raise DataError(
                 f"leaderboard, data of {dataset_id}: expected one fingerprint, found "
-                f"{', '.join(sorted(found))}: the data set was prepared anew in between. Run the "
-                "older ones again, or make one leaderboard for each"
+                f"{', '.join(data)}: the data set was prepared anew in between. Run the older ones "
+                "again, or make one leaderboard for each"
             )
-    for dataset_id, found in splits.items():
-        if len(found) > 1:
+        splits = sorted({run.split for run in runs})
+        if len(splits) > 1:
             raise DataError(
                 f"leaderboard, split of {dataset_id}: expected one, found "
-                f"{' / '.join(map(repr, sorted(found)))}; make one leaderboard for each"
+                f"{' / '.join(map(repr, splits))}; make one leaderboard for each"
             )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fuxictr_loopfm.errors import DataError
@@ -33,14 +33,6 @@ WIDTH = 100
 _COMPARED = "compared"
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row of a table: the heading it stands under, and its texts under ``HEADINGS``."""
-
-    group: str
-    cells: tuple[str, ...]
-
-
 def write_table(table: PaperTable, records: Sequence[RunRecord], out: Path) -> str:
     """Write ``table_<nn>.md`` and, if the table asks for them, the transfer ratios as JSON.
 
@@ -59,11 +51,15 @@ def write_table(table: PaperTable, records: Sequence[RunRecord], out: Path) -> s
     return to_terminal(table, records, ratios)
 
 
-def table_lines(table: PaperTable, records: Sequence[RunRecord], model: str) -> list[Line]:
-    """The rows of one vertical model, in the table's order."""
+def table_lines(table: PaperTable, records: Sequence[RunRecord], model: str) -> list[Row]:
+    """The rows of one vertical model, in the table's order: each group's name, then its rows."""
     runs = [record for record in records if record.model == model]
-    lines = []
+    lines: list[Row] = []
+    group = ""
     for row in table.rows:
+        if row.group != group:
+            group = row.group
+            lines.append(group)
         baseline = table.baseline_of(row)
         ours = _our_cells(runs, row, baseline)
         figure = row.figure(model)
@@ -74,7 +70,7 @@ def table_lines(table: PaperTable, records: Sequence[RunRecord], model: str) -> 
         note = _note(table, row, runs[0].dataset_id, figure is not None, bool(ours))
         texts = ours or [NO_VALUE] * 5
         paper = (auc, NO_VALUE if difference is None else f"{difference:+.4f}")
-        lines.append(Line(row.group, (row.label or row.name, *texts, *paper, note)))
+        lines.append([row.label or row.name, *texts, *paper, note])
     return lines
 
 
@@ -105,12 +101,12 @@ def to_markdown(
     for name, values in context_items(describe(records)):
         lines += quoted_fact(name, values)
     for model in _models(records):
-        body = _grouped(table_lines(table, records, model))
+        body = table_lines(table, records, model)
         lines += ["", f"## {model}", "", markdown_table(HEADINGS, body, TEXT_COLUMNS)]
     lines += ["", _explanation(table)]
     if ratios:
-        body = [result.cells() for result in ratios]
-        lines += ["", "## Transfer ratio", "", markdown_table(RATIO_HEADINGS, body, TEXT_COLUMNS)]
+        shown = [result.cells() for result in ratios]
+        lines += ["", "## Transfer ratio", "", markdown_table(RATIO_HEADINGS, shown, TEXT_COLUMNS)]
         lines += ["", RATIO_EXPLANATION, *(f"\n{literal(text)}" for text in refusals(ratios))]
     return "\n".join([*lines, *(f"\n{note}" for note in table.notes), ""])
 
@@ -122,7 +118,7 @@ def to_terminal(
     dataset_id = _dataset_id(records)
     blocks = [f"Table {table.number}: {table.title} (paper: {table.paper_dataset})"]
     for model in _models(records):
-        body = _grouped(table_lines(table, records, model))
+        body = table_lines(table, records, model)
         blocks.append(terminal_table(f"{dataset_id}  {model}", HEADINGS, body, TEXT_COLUMNS))
     if ratios:
         rows = [result.cells() for result in ratios]
@@ -130,18 +126,6 @@ def to_terminal(
     notes = [_explanation(table), *([RATIO_EXPLANATION] if ratios else [])]
     notes += [*refusals(ratios), *table.notes]
     return "\n\n".join([*blocks, *(textwrap.fill(note, WIDTH) for note in notes)])
-
-
-def _grouped(lines: Iterable[Line]) -> list[Row]:
-    """The rows of a table, each group below its name."""
-    body: list[Row] = []
-    group = ""
-    for line in lines:
-        if line.group != group:
-            body.append(line.group)
-            group = line.group
-        body.append(line.cells)
-    return body
 
 
 def _our_cells(

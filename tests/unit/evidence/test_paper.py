@@ -272,7 +272,8 @@ def runs() -> list[RunRecord]:
 
 def cells_of(found: PaperTable, records: list[RunRecord], model: str = "DeepFM"):
     lines = table_lines(found, records, model)
-    return {line.cells[0]: dict(zip(HEADINGS, line.cells, strict=True)) for line in lines}
+    rows = [line for line in lines if not isinstance(line, str)]
+    return {row[0]: dict(zip(HEADINGS, row, strict=True)) for row in rows}
 
 
 def test_ours_stands_beside_the_papers():
