@@ -20,9 +20,16 @@ def main() -> None:
     parser.add_argument(
         "--gpu", nargs="+", type=int, default=[-1], help="one process per entry; -1 is the CPU"
     )
+    parser.add_argument(
+        "--dev",
+        action="store_true",
+        help="leave the test period out and test on the last training period: for choosing "
+        "hyper-parameters",
+    )
     with one_message():
         options = parser.parse_args()
-        sweep(options.config, options.gpu, options.tag, Path(__file__).resolve().parent)
+        zoo = Path(__file__).resolve().parent
+        sweep(options.config, options.gpu, options.tag, zoo, dev=options.dev)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,15 @@ def expids(config_dir: Path | str) -> list[str]:
     return names
 
 
+def datasets(config_dir: Path | str) -> dict[str, Any]:
+    """The data sets that a configuration folder describes, by id.
+
+    Raises:
+        ConfigError: a file of the folder is not plain YAML.
+    """
+    return _sections(Path(config_dir), "dataset_config")[0]
+
+
 def load_params(config_dir: Path | str, expid: str, base_dir: Path | str) -> dict[str, Any]:
     """FuxiCTR params of one expid: Base, then the expid, then its data set.
 

@@ -22,6 +22,7 @@ from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.files.atomic import fingerprint, locked, scratch_dir, sha256_file, write_json
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
+_DEV = re.compile(r"(.+)_dev(_[^_]+)")
 ERROR_LINE = re.compile(rb"(?:^|[\r\n])(error: )")
 
 
@@ -193,3 +194,9 @@ def dev_id(dataset_id: str) -> str:
     """Id of the data set without its test period."""
     stem, _, suffix = dataset_id.rpartition("_")
     return f"{stem}_dev_{suffix}"
+
+
+def whole_id(dataset_id: str) -> str:
+    """Id of the data set with its test period, of one without it; every other id is its own."""
+    dev = _DEV.fullmatch(dataset_id)
+    return "".join(dev.groups()) if dev else dataset_id

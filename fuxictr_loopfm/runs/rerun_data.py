@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.files.atomic import sha256_file
-from fuxictr_loopfm.pipeline.preparation import prepare
+from fuxictr_loopfm.pipeline.preparation import prepare, whole_id
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord
-
-_DEV = re.compile(r"(.+)_dev(_s\d+)")
 
 
 def prepared_data(record: RunRecord, checkout: Checkout, data: Path | None) -> PreparedDataset:
@@ -40,9 +37,8 @@ def prepared_data(record: RunRecord, checkout: Checkout, data: Path | None) -> P
 def _found(record: RunRecord, checkout: Checkout, data: Path | None) -> PreparedDataset:
     dataset_id = record.dataset_id
     if data is not None and not (data / "dataset.yaml").is_file():
-        dev = _DEV.fullmatch(dataset_id)
-        whole = "".join(dev.groups()) if dev else dataset_id
-        return prepare(checkout, whole, data, drop_last_period=dev is not None)
+        whole = whole_id(dataset_id)
+        return prepare(checkout, whole, data, drop_last_period=whole != dataset_id)
     if data is not None:
         return prepare(checkout, dataset_id, data)
     folder = checkout.prepared(dataset_id)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import yaml
 from conftest import Loop
 from fuxictr import autotuner
 from fuxictr.autotuner import load_experiment_ids
+from planted import CHUNKS, item_histories, log_frame, log_spec
 
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
 from fuxictr_loopfm.evidence.benchmark.sweep import sweep
+from fuxictr_loopfm.prepared.dataset import Periods, write_prepared
 from fuxictr_loopfm.runs import run_expid
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +100,30 @@ def test_records_of_an_earlier_sweep_do_not_count(
     works = False
     with pytest.raises(LoopFMError, match="1 of 1 experiments left no record"):
         sweep(config, [-1], None, zoo)
+
+
+def test_a_dev_sweep_runs_without_the_test_period(
+    loop: Loop, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_point(folder: str, gpus: list[int], expid_tag: Any, script: str) -> None:
+        (expid,) = load_experiment_ids(folder)
+        run_expid.main(script, ["--config", folder, "--expid", expid])
+
+    monkeypatch.setattr("fuxictr.autotuner.grid_search", one_point)
+    config = write_tuner(tmp_path / "choose.yaml", loop, {"loopfm_max_len": [4]})
+    dev = loop.prepared.folder.with_name("Planted_dev_s1")
+    with pytest.raises(ConfigError, match=r"--dev: expected Planted_s1 without its last period"):
+        sweep(config, [-1], None, zoo, dev=True)
+    frame = log_frame()
+    frame = frame[frame["period"] < frame["period"].max()]
+    spec = replace(log_spec(), dataset_id=dev.name, periods=Periods.split(CHUNKS - 1, 3))
+    write_prepared(dev, spec, frame, {"item_his": item_histories(frame)})
+    try:
+        (record,) = sweep(config, [-1], None, zoo, dev=True)
+    finally:
+        shutil.rmtree(dev)
+    assert record.dataset_id == dev.name and f"tested on {CHUNKS - 1}" in record.split
+    assert [path.name for path in (zoo / "records").iterdir()] == ["choose_dev"]
 
 
 def test_a_stopped_sweep_ends_its_processes(

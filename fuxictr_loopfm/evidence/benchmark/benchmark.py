@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     write_teacher_config,
     write_vertical_config,
 )
+from fuxictr_loopfm.evidence.benchmark.generated import generate
 from fuxictr_loopfm.evidence.benchmark.runner import Entry, run_entries
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
-from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.pipeline.preparation import whole_id
+from fuxictr_loopfm.prepared.dataset import DatasetSpec, PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord
 
 
@@ -92,11 +94,21 @@ class Benchmark:
         for text in self.plan.models:
             name = ModelName.parse(text)
             config_dir = self.config_dir(name)
-            prefix = name.prefix(self.prepared.spec.dataset_id)
+            prefix = name.prefix(self.config_id)
             for method in self.plan.methods:
                 experiment = self.load(config_dir, name, f"{prefix}_{method_slug(method)}")
                 found = experiment.keys.method
                 yield Entry(str(name), experiment, experiment.load_teacher(), found)
+
+    @property
+    def config_id(self) -> str:
+        """The data set that the configurations name.
+
+        Without its test period a data set has the configurations of the whole one: hyper-parameters
+        are chosen on the first for the second.
+        """
+        dataset_id = self.prepared.spec.dataset_id
+        return dataset_id if self.checkout.configs(dataset_id).is_dir() else whole_id(dataset_id)
 
     def load(
         self,
@@ -118,6 +130,10 @@ class Benchmark:
             "model_root": str(self.plan.out / "checkpoints"),
             "loopfm_prepared": str(self.prepared.folder.resolve()),
         }
+        dataset_id = self.prepared.spec.dataset_id
+        if self.config_id != dataset_id:
+            shared["dataset_id"] = dataset_id
+            shared["model_id"] = expid.replace(self.config_id, dataset_id)
         if self.plan.zoo is not None:
             shared["loopfm_model_zoo"] = str(self.plan.zoo)
         return Experiment.load(
@@ -133,14 +149,15 @@ class Benchmark:
         """The committed configuration folder, else one written under the output folder.
 
         A committed one is that of our own model: it does not fit a class of the same name in the
-        plan's zoo. Nor has it sequences that the plan asks for.
+        plan's zoo. Nor has it sequences that the plan asks for. What was edited in a written one
+        stays.
 
         Raises:
             ConfigError: no zoo has the model.
         """
         source = find_model(name.model, self.zoos)
         ours = find_model(name.model, [self.checkout.zoo, *self.zoos])
-        dataset_id = self.prepared.spec.dataset_id
+        dataset_id = self.config_id
         committed = self.checkout.configs(dataset_id) / folder_name(name.model, dataset_id)
         if committed.is_dir() and source == ours and not self.plan.own_sequences:
             return committed
@@ -150,37 +167,46 @@ class Benchmark:
         where = self._location(base)
         teacher = self._teacher_config(base, where, folder)
         target = folder / folder_name(name.model, dataset_id)
-        write_vertical_config(
+        sequences = self.plan.own_sequences
+        generate(
             target,
-            self.prepared.spec,
-            where,
-            self.zoos,
-            name,
-            teacher,
-            own_sequences=self.plan.own_sequences,
+            lambda out: write_vertical_config(
+                out, self._spec, where, self.zoos, name, teacher, own_sequences=sequences
+            ),
         )
         return target
 
+    @property
+    def _spec(self) -> DatasetSpec:
+        return replace(self.prepared.spec, dataset_id=self.config_id)
+
     def _teacher_config(self, base: Path, where: Location, folder: Path) -> tuple[str, str]:
         """(folder relative to ``base``, expid) of the teacher's configuration."""
-        dataset_id = self.prepared.spec.dataset_id
+        dataset_id = self.config_id
         expid = folder_name(self.plan.teacher, teacher_dataset_id(dataset_id))
         committed = self.checkout.configs(dataset_id) / expid
         if not committed.is_dir():
             committed = folder / expid
+            model = self.plan.teacher
             # Its class is taken from our models first, see ``Experiment.load_teacher``.
             zoos = self.zoos[::-1]
-            write_teacher_config(committed, self.prepared.spec, where, zoos, self.plan.teacher)
+            generate(
+                committed,
+                lambda out: write_teacher_config(out, self._spec, where, zoos, model),
+            )
         return os.path.relpath(committed.resolve(), base), expid
 
     def _location(self, base: Path) -> Location:
         """Paths as a configuration names them: relative to the script's folder."""
-        script = self.checkout.scripts().get(self.prepared.spec.dataset_id)
+        script = self.checkout.scripts().get(self.config_id)
         data_root = self.checkout.data_root
-        raw = data_root / "raw" / self.prepared.spec.dataset_id
+        raw = data_root / "raw" / self.config_id
+        prepared = self.prepared.folder.resolve()
+        if self.config_id != self.prepared.spec.dataset_id:
+            prepared = prepared.with_name(self.config_id)
         return Location(
             data_root=os.path.relpath(data_root, base),
-            prepared=os.path.relpath(self.prepared.folder.resolve(), base),
+            prepared=os.path.relpath(prepared, base),
             prepare=os.path.relpath(script, base) if script else None,
             raw_data=os.path.relpath(raw, base) if script else None,
         )

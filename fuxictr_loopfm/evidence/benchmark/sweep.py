@@ -8,6 +8,7 @@ from pathlib import Path
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.folders import expids
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
+from fuxictr_loopfm.evidence.benchmark.dev_sweep import on_dev_data
 from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
 from fuxictr_loopfm.evidence.leaderboard.rows import summarise
 from fuxictr_loopfm.files.atomic import identity
@@ -15,7 +16,9 @@ from fuxictr_loopfm.host.tuner import enumerated, run_grid
 from fuxictr_loopfm.records.record import RunRecord, read_records
 
 
-def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list[RunRecord]:
+def sweep(
+    config: Path, gpus: Sequence[int], tag: str | None, zoo: Path, *, dev: bool = False
+) -> list[RunRecord]:
     """Run a tuner file, or a folder that was enumerated before; print and write the leaderboard.
 
     Args:
@@ -23,6 +26,7 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
         gpus: one process per entry; repeat -1 for parallel CPU runs.
         tag: only expids that contain it.
         zoo: our ``model_zoo`` folder, whose ``run_expid.py`` runs each point.
+        dev: leave the test period out and test on the one before it: for choosing.
     Returns:
         The records that this call made. Those of earlier sweeps of the same name never count.
     Raises:
@@ -48,6 +52,8 @@ def sweep(config: Path, gpus: Sequence[int], tag: str | None, zoo: Path) -> list
             f"--tag {tag}: expected part of an expid in {folder}, found no match; "
             f"choose among {expids(folder)}"
         )
+    if dev:
+        folder = on_dev_data(folder, zoo)
     results = zoo / "records" / folder.name
     before = _stamps(results)
     run_grid(folder, gpus, tag, zoo / "run_expid.py")

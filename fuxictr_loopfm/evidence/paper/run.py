@@ -81,7 +81,7 @@ def _entries(benchmark: Benchmark, table: PaperTable, vertical: Vertical) -> Ite
     spec = benchmark.prepared.spec
     name = ModelName.parse(vertical.model)
     config_dir = benchmark.config_dir(name)
-    base = f"{name.prefix(spec.dataset_id)}_{BASE}"
+    base = f"{name.prefix(benchmark.config_id)}_{BASE}"
     model, _, variant = vertical.name.partition(":")
     prefix = ModelName(model, variant).prefix(spec.dataset_id)
     plain = benchmark.load(config_dir, name, base)

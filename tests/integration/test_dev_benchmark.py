@@ -1,0 +1,78 @@
+"""Hyper-parameters are chosen without the test period, with the same configurations."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from planted import DEEPFM_ZOO, item_histories, log_frame, log_spec
+
+from fuxictr_loopfm.config.checkout import Checkout
+from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
+from fuxictr_loopfm.prepared.dataset import PreparedDataset, write_prepared
+from fuxictr_loopfm.records.record import RunRecord
+
+DEV = "Planted_dev_s1"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    found = Checkout(tmp_path / "checkout")
+    (found.root / "data_prep").mkdir(parents=True)
+    found.zoo.mkdir()
+    for name in ("DeepFM", "DMIN"):
+        (found.zoo / name).symlink_to(DEEPFM_ZOO / name)
+    return found
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> PreparedDataset:
+    frame = log_frame()
+    spec = replace(log_spec(), dataset_id=DEV)
+    return write_prepared(tmp_path / DEV, spec, frame, {"item_his": item_histories(frame)})
+
+
+def _run(checkout: Checkout, dev: PreparedDataset, out: str = "runs") -> list[RunRecord]:
+    plan = BenchmarkPlan(
+        ("DeepFM:small",), ("base", "KD"), 1, checkout.root / out, None, -1, "pytest"
+    )
+    return Benchmark(checkout, dev, plan).run()
+
+
+def _set_learning_rate(config: Path, value: str) -> None:
+    text = (config / "model_config.yaml").read_text()
+    changed = re.sub(r"learning_rate: \S+", f"learning_rate: {value}", text)
+    assert changed != text
+    (config / "model_config.yaml").write_text(changed)
+
+
+@pytest.mark.slow
+def test_edited_and_committed_configurations_are_what_is_run(
+    checkout: Checkout, dev: PreparedDataset
+) -> None:
+    generated = checkout.root / "runs" / "configs"
+    base, taught = _run(checkout, dev)
+    assert base.dataset_id == taught.dataset_id == DEV and DEV in base.expid
+    assert sorted(path.name for path in generated.iterdir() if path.is_dir()) == [
+        "DMIN_Planted_teacher_s1", "DeepFM_Planted_s1",
+    ]  # fmt: skip
+    assert _run(checkout, dev) == [base, taught]
+
+    _set_learning_rate(generated / "DMIN_Planted_teacher_s1", "0.07")
+    again = _run(checkout, dev)
+    assert again[0] == base, "it learns from no teacher"
+    assert again[1].repeat["teacher"]["config"]["learning_rate"] == 0.07
+    assert again[1].fingerprints["teacher"] != taught.fingerprints["teacher"]
+
+    _set_learning_rate(generated / "DeepFM_Planted_s1", "0.05")
+    assert [run.config["learning_rate"] for run in _run(checkout, dev)] == [0.05] * 2
+
+    committed = checkout.configs("Planted_s1") / "DeepFM_Planted_s1"
+    shutil.copytree(generated / "DeepFM_Planted_s1", committed)
+    _set_learning_rate(committed, "0.03")
+    found = _run(checkout, dev, "other")
+    assert [run.config["learning_rate"] for run in found] == [0.03] * 2
+    assert {run.dataset_id for run in found} == {DEV}
