@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from types import MethodType
 from typing import Any
 
@@ -31,14 +30,6 @@ TRUNKS = {
     "DINLike": ("dnn.mlp.4", 6),
     "FieldAware": ("embedding_layers.0.embedding_layer", 4 * WIDTH),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def large(model: Any) -> Any:

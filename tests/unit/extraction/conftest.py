@@ -10,15 +10,6 @@ from fuxictr.pytorch.layers import DIN_Attention, FeatureEmbedding, FeatureEmbed
 from fuxictr.pytorch.models import BaseModel
 from torch import nn
 
-
-@pytest.fixture(autouse=True, scope="package")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 VOCABULARY = 20
 EMBEDDING_DIM = 4
 HISTORY_LEN = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,14 +30,6 @@ from tests.unit.host.hosted import (
 )
 
 FITTING = ("Stacked", "Flattened", "DINLike", "FieldAware")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def without_history(inputs: dict[str, Any]) -> dict[str, Any]:
