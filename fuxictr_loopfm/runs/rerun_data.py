@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from fuxictr_loopfm.config.checkout import Checkout
@@ -47,6 +48,12 @@ def _found(record: RunRecord, checkout: Checkout, data: Path | None) -> Prepared
             f"{folder}: expected the prepared data set of record {record.expid}, found none. "
             f"{_remedy(record)}"
         )
+    # The link leads to the state that was asked for last; the record may be of another one.
+    for place in (folder, *sorted(folder.parent.glob(f"{dataset_id}-*"))):
+        with suppress(DataError):
+            prepared = PreparedDataset.load(place)
+            if prepared.fingerprint == record.fingerprints["data"]:
+                return prepared
     return PreparedDataset.load(folder)
 
 
