@@ -159,6 +159,10 @@ class LoopFMDataLoader:
         self.epoch += 1
         return prefetched(self._batches(order))
 
+    def example(self) -> Batch:
+        """The first batch in file order; unlike an iteration it does not begin an epoch."""
+        return self._batch(self._part(0))
+
     def _batches(self, order: np.ndarray | None) -> Iterator[Batch]:
         for start in range(0, self.num_samples, self.batch_size):
             rows = self._part(start)

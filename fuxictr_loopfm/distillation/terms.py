@@ -95,7 +95,7 @@ class AdaptedHeadLoss(AuxiliaryHeadLoss):
     @classmethod
     def build(cls, width: int, dim: int, options: Mapping[str, Any]) -> list[nn.Module]:
         """The head, then the adapter."""
-        return [cls(width, dim, **options), StudentAdapter(width)]
+        return [cls(width, dim, **options), StudentAdapter(width, options["gradient_scale"])]
 
 
 class StudentAdapter(nn.Module):
@@ -105,8 +105,9 @@ class StudentAdapter(nn.Module):
     the logit as input is ours.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, gradient_scale: float = 1.0) -> None:
         super().__init__()
+        self.gradient_scale = gradient_scale
         self.adapter = small_mlp(1, ADAPTER_HIDDEN)
         self.head = small_mlp(width, width)
 
@@ -114,7 +115,7 @@ class StudentAdapter(nn.Module):
         """L_sta on the adapter alone, plus distillation of its detached output."""
         adapted = self.adapter(step.logit.unsqueeze(1)).squeeze(1)
         loss = F.binary_cross_entropy_with_logits(adapted, step.y_true)
-        distilled = self.head(step.trunk).squeeze(1)
+        distilled = self.head(scale_gradient(step.trunk, self.gradient_scale)).squeeze(1)
         target = torch.sigmoid(adapted).detach()
         return loss + F.binary_cross_entropy_with_logits(distilled, target)
 

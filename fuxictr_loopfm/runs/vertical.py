@@ -130,7 +130,7 @@ def train_vertical(run: Run) -> dict[str, Any]:
     logging.info("Total number of parameters: %d.", count_parameters(run.model))
     if keys.reads_loss:
         with explained_failures(run.model, "its first batch"):
-            Distiller(run.model, keys.distillation, next(iter(made["train"])))
+            Distiller(run.model, keys.distillation, made["train"].example())
     started = time.perf_counter()
     _fit(run, made, params)
     run.train_seconds = time.perf_counter() - started

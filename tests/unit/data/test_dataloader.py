@@ -108,6 +108,14 @@ def test_shuffling_is_a_permutation_fixed_by_seed_and_epoch(path: Path) -> None:
     assert _orders(path, seed=8, epochs=4) != orders
 
 
+def test_a_look_at_an_example_is_no_epoch(path: Path) -> None:
+    loader = LoopFMDataLoader(_feature_map(), path, batch_size=2, shuffle=True, seed=7)
+    example = loader.example()
+    assert example["event_id"].tolist() == [10, 11]
+    orders = [[i for b in loader for i in b["event_id"].tolist()] for _ in range(2)]
+    assert orders == _orders(path, seed=7, epochs=2)
+
+
 def test_shuffled_columns_stay_aligned(path: Path) -> None:
     loader = LoopFMDataLoader(_feature_map(), path, batch_size=5, shuffle=True, seed=1)
     batch = next(iter(loader))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fuxictr_loopfm.distillation.term import StepContext
+from fuxictr_loopfm.distillation.registry import transfer_class, transfer_options
+from fuxictr_loopfm.distillation.term import StepContext, TransferSpec
 from fuxictr_loopfm.distillation.terms import (
     ContrastiveHint,
     PrivilegedHead,
@@ -75,6 +76,15 @@ def test_the_adapter_learns_from_labels_only_and_the_trunk_from_the_adapter(
     for expected, gradient in zip(wanted, found[:-1], strict=True):
         torch.testing.assert_close(gradient, expected)
     assert found[-1].abs().sum() > 0
+
+
+def test_the_gradient_scale_holds_for_the_adapters_head_as_well(step: StepContext) -> None:
+    spec = TransferSpec("kd", "aux_head_adapter", {"gradient_scale": 0.0})
+    options = transfer_options(spec)
+    del options["weight"]
+    for term in transfer_class(spec).build(WIDTH, DIM, options):
+        (gradient,) = torch.autograd.grad(term(step), [step.whole_trunk])
+        assert not gradient.any()
 
 
 def test_the_privileged_head_reads_the_trunk_but_does_not_move_it(step: StepContext) -> None:
