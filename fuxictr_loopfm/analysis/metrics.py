@@ -59,7 +59,7 @@ def prediction_warnings(p: ArrayLike, ne: float) -> list[str]:
             f"{CONSTANT_BELOW:g}): the model learned nothing from its features"
         ]
     if ne >= 1:
-        return [f"NE {ne:.4f} is 1 or more: no better than always predicting the click rate"]
+        return [f"NE {ne:.4f} is no better than always predicting the click rate (1)"]
     return []
 
 

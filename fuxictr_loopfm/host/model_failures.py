@@ -25,8 +25,9 @@ FAILURES = (
 )
 _FIELDS = "loopfm_named_fields"
 _REMEDY = (
-    "Name features of dataset_config.yaml there. A vertical view gets the ready-made sequences of "
-    "the teacher's with loopfm_own_sequences: true, and `loopfm benchmark` writes all of this."
+    "Name features of dataset_config.yaml there. A vertical view may list the teacher's ready-made "
+    "sequences under loopfm_own_sequences: true; `loopfm benchmark` writes all of this where the "
+    "data set has any (an own log gets one from `history` in its spec)."
 )
 
 
