@@ -78,9 +78,10 @@ def compared_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def teacher_identity(teacher: Experiment, view: str) -> dict[str, Any]:
     """Everything that determines a teacher's weights, and nothing else.
 
-    No ``loopfm_*`` key does, but for a table optimizer that is another one, and its own name does
-    not; a path such as ``train_data`` is kept. Of the code only the model's counts, and what it
-    imports of the package to compute with: a release that trains alike reuses hours of training.
+    No ``loopfm_*`` key does, but for a table optimizer or state that makes another optimizer, and
+    its own name does not; a path such as ``train_data`` is kept. Of the code only the model's
+    counts, and what it imports of the package to compute with: a release that trains alike reuses
+    hours of training.
 
     Args:
         view: fingerprint of the encoded data it is trained on.
@@ -93,6 +94,8 @@ def teacher_identity(teacher: Experiment, view: str) -> dict[str, Any]:
     identity = {"view": view, "params": params, "source": source_identity(teacher)}
     if teacher.keys.table_optimizer == "lazy":
         identity["table_optimizer"] = "lazy"
+    if teacher.keys.table_state != "full":
+        identity["table_state"] = teacher.keys.table_state
     return identity
 
 

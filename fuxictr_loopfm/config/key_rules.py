@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "delivery": ("ragged", "packed", "padded"),
     "view": ("vertical", "teacher"),
     "table_optimizer": ("auto", "sparse", "dense", "lazy"),
+    "table_state": ("full", "row"),
 }
 AT_LEAST_ONE = ("dim", "max_len", "encoder_dim", "num_shards", "threads")
 NOT_NEGATIVE = ("delay_seconds", "label_delay_seconds")
@@ -111,6 +112,11 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
         problems.append(
             f"{PREFIX}window_seconds: expected more than {PREFIX}delay_seconds="
             f"{keys.delay_seconds}, found {keys.window_seconds}"
+        )
+    if keys.table_state == "row" and keys.table_optimizer == "dense":
+        problems.append(
+            f"{PREFIX}table_state: expected full with {PREFIX}table_optimizer=dense, whose state "
+            "is torch's, found 'row'"
         )
     if keys.compressor in COMPRESSORS:
         problems += COMPRESSORS[keys.compressor].problems(keys.compressor_spec)

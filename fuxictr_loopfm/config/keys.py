@@ -80,6 +80,9 @@ class LoopFMKeys:
         table_optimizer: how embedding tables are updated. ``sparse`` touches the rows of a batch
             and ends where ``dense``, FuxiCTR's, does; ``auto`` takes the faster one by size;
             ``lazy`` moves no row that is not read, as TorchRec's do: another optimizer.
+        table_state: what Adam and Adagrad keep of a table's row beside its weights. ``row`` keeps
+            one mean of squared gradients a row instead of one square a weight: an approximation
+            for tables that memory is too small for.
         options: value of every option, by key.
     """
 
@@ -119,6 +122,7 @@ class LoopFMKeys:
     num_shards: int = 1
     threads: int = 1
     table_optimizer: str = "auto"
+    table_state: str = "full"
     options: Mapping[str, Any] = field(default_factory=_default_options)
 
     @property

@@ -116,7 +116,7 @@ def new_model(
     own = OwnWeights(model)
     object.__setattr__(model, "save_weights", own.save)
     object.__setattr__(model, "load_weights", own.load)
-    attach_tables(model, experiment.keys.table_optimizer)
+    attach_tables(model, experiment.keys.table_optimizer, experiment.keys.table_state)
     return model
 
 

@@ -29,8 +29,9 @@ from fuxictr_loopfm.tables.arena import Arena, Lookup
 from fuxictr_loopfm.tables.rules import rule_of
 
 _TABLE_TYPES = ("categorical", "sequence")
-# Below this many table weights dense steps are about as fast.
-LEAST_WEIGHTS = 1_000_000
+# Sparse steps take as long as dense ones at 200,000 table weights and half as long at a million;
+# below this there is little to gain, and short runs keep the bits of dense ones.
+LEAST_WEIGHTS = 700_000
 # As torch's clip_grad_norm_.
 _CLIP_EPS = 1e-6
 
@@ -70,9 +71,11 @@ class TableOptimizer:
         self._is_reading = False
         self._lookups: dict[int, list[Lookup]] = {}
         self._used: dict[int, set[int]] = {}
-        self._distinct: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+        self._distinct: dict[tuple[Any, ...], tuple[Tensor, Tensor, Tensor]] = {}
         self._ready: dict[tuple[int, int], Tensor] = {}
         self._lr = float(model.optimizer.param_groups[0]["lr"])
+        # The model's, found again after each ``model.train()``: to walk all modules takes a while.
+        self.parameters: list[nn.Parameter] | None = None
         for arena in self.arenas:
             for table in arena.tables:
                 object.__setattr__(table, "forward", partial(self.look_up, table))
@@ -153,15 +156,15 @@ class TableOptimizer:
         key = tuple((p.data_ptr(), len(p), s) for p, s in zip(parts, starts, strict=True))
         if key not in self._distinct:
             index = torch.cat([part + start for part, start in zip(parts, starts, strict=True)])
-            self._distinct[key] = arena.distinct(index)
-        rows, inverse = self._distinct[key]
+            self._distinct[key] = (index, *arena.distinct(index))
+        index, rows, inverse = self._distinct[key]
         arena.catch_up(rows)
 
         def give_back(grad: Tensor) -> None:
             self._lookups.setdefault(id(arena), []).append(Lookup(rows, inverse, grad))
             self._used.setdefault(id(arena), set()).update(numbers)
 
-        values: Tensor = _ReadRows.apply(self._anchor, arena.block.weight, rows[inverse], give_back)
+        values: Tensor = _ReadRows.apply(self._anchor, arena.block.weight, index, give_back)
         return values
 
     @torch.no_grad()
@@ -170,7 +173,9 @@ class TableOptimizer:
         model = self.model
         self._require_no_other_reader()
         self._follow_rate()
-        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        if self.parameters is None:
+            self.parameters = list(model.parameters())
+        grads = [p.grad for p in self.parameters if p.grad is not None]
         found = [
             (arena, *self._gradients(arena), sorted(self._used[id(arena)]))
             for arena in self.arenas
@@ -245,18 +250,19 @@ def table_names(model: Any) -> list[str]:
     return [name for name, parameter in model.named_parameters() if id(parameter) in tables]
 
 
-def attach_tables(model: Any, choice: str) -> TableOptimizer | None:
+def attach_tables(model: Any, choice: str, state: str = "full") -> TableOptimizer | None:
     """Give a model a table optimizer if ``choice`` says so and it can have one.
 
     Args:
         model: a FuxiCTR model, compiled and on its device.
         choice: of ``loopfm_table_optimizer``.
+        state: of ``loopfm_table_state``; ``row`` asks for sparse steps at any size.
     """
     if choice == "dense":
         return None
     tables = _tables(model)
     size = sum(table.weight.numel() for table in tables)
-    if not tables or (choice == "auto" and size < LEAST_WEIGHTS):
+    if not tables or (choice == "auto" and state == "full" and size < LEAST_WEIGHTS):
         return None
     reason = _obstacle(model)
     if reason:
@@ -270,7 +276,10 @@ def attach_tables(model: Any, choice: str) -> TableOptimizer | None:
             tables.remove(table)
     rule = rule_of(model.optimizer)
     assert rule is not None  # _obstacle
-    arenas = [Arena(group, rule, is_lazy=choice == "lazy") for group in by_width.values()]
+    arenas = [
+        Arena(group, rule, is_lazy=choice == "lazy", is_row_wise=state == "row")
+        for group in by_width.values()
+    ]
     owner = TableOptimizer(model, arenas)
     object.__setattr__(model, "loopfm_tables", owner)
     object.__setattr__(model, "train_step", MethodType(train_step, model))
@@ -289,6 +298,7 @@ def _flush(owner: TableOptimizer, *_: Any) -> None:
 
 def _train(model: Any, mode: bool = True) -> Any:
     """``nn.Module.train``; evaluation reads whole tables."""
+    model.loopfm_tables.parameters = None
     if not mode:
         model.loopfm_tables.flush()
     return type(model).train(model, mode)

@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from fuxictr_loopfm.analysis import metrics
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.host import distributed
 from fuxictr_loopfm.host.model_failures import explained_failures
+
+# Losses are looked at this many at a time: a look waits for the device.
+_LOOK_EVERY = 64
 
 AfterStep = Callable[[Mapping[str, Any]], None]
 
@@ -47,20 +51,31 @@ def train_epochs(
     for epoch in range(epochs):
         model.train()
         total = 0.0
+        losses: list[Tensor] = []
         for batch in progress(batches, model, f"epoch {epoch + 1}/{epochs}"):
             with explained_failures(model, "training"):
-                loss = float(model.train_step(batch).item())
-            if not np.isfinite(loss):
-                raise DataError(
-                    f"training of {model.model_id}: the loss became {loss} in epoch {epoch + 1}. "
-                    "Lower learning_rate or check the numeric features for extreme values."
-                )
-            total += loss
+                losses.append(model.train_step(batch).detach().reshape(()))
             if after_step is not None:
                 after_step(batch)
+            if len(losses) == _LOOK_EVERY:
+                total = _added(total, losses, model, epoch)
+        total = _added(total, losses, model, epoch)
         logging.info("Train loss: %.6f", total / max(len(batches), 1))
         logging.info("************ Epoch=%d end ************", epoch + 1)
     logging.info("Training finished.")
+
+
+def _added(total: float, losses: list[Tensor], model: Any, epoch: int) -> float:
+    """The total and all losses, one after another; empties ``losses``."""
+    for loss in torch.stack(losses).tolist() if losses else []:
+        if not np.isfinite(loss):
+            raise DataError(
+                f"training of {model.model_id}: the loss became {loss} in epoch {epoch + 1}. "
+                "Lower learning_rate or check the numeric features for extreme values."
+            )
+        total += loss
+    losses.clear()
+    return total
 
 
 def progress(batches: Iterable[Any], model: Any, title: str) -> Iterable[Any]:

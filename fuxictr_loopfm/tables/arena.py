@@ -58,10 +58,16 @@ class Arena:
         tables: embedding layers with float32 weights (n, w) of one width on one device.
         rule: how rows are updated.
         is_lazy: rows that are not read do not move at all, as TorchRec's optimizers have it.
+        is_row_wise: keep one square a row, the mean over its width: less memory, another optimizer.
     """
 
     def __init__(
-        self, tables: Sequence[nn.Embedding], rule: TableRule, *, is_lazy: bool = False
+        self,
+        tables: Sequence[nn.Embedding],
+        rule: TableRule,
+        *,
+        is_lazy: bool = False,
+        is_row_wise: bool = False,
     ) -> None:
         self.rule, self.is_lazy = rule, is_lazy
         self.tables = tuple(tables)
@@ -71,27 +77,30 @@ class Arena:
         self._bounds = torch.tensor(self.start[1:], device=device)
         weight = torch.cat([table.weight.detach() for table in tables])
         state = {name: torch.zeros_like(weight) for name in rule.state_names}
+        if is_row_wise and rule.squares is not None:
+            state[rule.squares] = weight.new_zeros(len(weight), 1)
         self.block = Block(
             weight, state, torch.zeros(len(weight), dtype=torch.int32, device=device)
         )
         self._mark = np.full(len(weight) if device.type == "cpu" else 0, -1, np.int32)
         # Steps in which a table had a gradient; torch counts, and skips, parameter by parameter.
-        self.steps = torch.zeros(len(sizes), dtype=torch.int64, device=device)
-        self._same_steps = True
+        self.steps = [0] * len(sizes)
         pads = [
             begin + table.padding_idx
             for begin, table in zip(self.start, tables, strict=False)
             if table.padding_idx is not None
         ]
-        self._pads = torch.tensor(pads, dtype=torch.int64, device=device)
+        self._is_pad = torch.zeros(len(weight), dtype=torch.bool, device=device)
+        self._is_pad[pads] = True
         for begin, table in zip(self.start, tables, strict=False):
             table.weight.data = weight[begin : begin + table.num_embeddings]
 
     def now(self, rows: Tensor) -> Tensor:
         """(R,) int64 steps that the tables of the rows (R,) have taken."""
-        if self._same_steps:
-            return self.steps[:1].repeat(len(rows))
-        return self.steps[torch.searchsorted(self._bounds, rows, right=True)]
+        if len(set(self.steps)) == 1:
+            return torch.full_like(rows, self.steps[0])
+        steps = torch.tensor(self.steps, device=rows.device)
+        return steps[torch.searchsorted(self._bounds, rows, right=True)]
 
     def distinct(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Distinct rows (U,) of ``index`` (M,) int64, and the place of each among them (M,)."""
@@ -113,8 +122,7 @@ class Arena:
             every = torch.cat([each.rows for each in lookups])
             rows, inverse = self.distinct(every)
             grad = Lookup(rows, inverse, torch.cat([each.summed() for each in lookups])).summed()
-        if len(self._pads):
-            grad.masked_fill_(torch.isin(rows, self._pads).unsqueeze(1), 0.0)
+        grad.masked_fill_(self._is_pad[rows].unsqueeze(1), 0.0)
         return rows, grad
 
     def step(self, rows: Tensor, grad: Tensor, used: Sequence[int]) -> None:
@@ -125,12 +133,12 @@ class Arena:
             grad: (U, w) their gradients.
             used: numbers of the tables that had a gradient in this step.
         """
-        self.steps[list(used)] += 1
-        self._same_steps = self._same_steps and len(used) == len(self.tables)
+        for number in used:
+            self.steps[number] += 1
         now = self.now(rows)
         self.rule.update(self.block, rows, grad, now)
         self.block.last[rows] = now.int()
-        if bool((self.steps[list(used)] == FIRST_STEP).any()):
+        if any(self.steps[number] == FIRST_STEP for number in used):
             self.flush()
 
     def flush(self) -> None:
@@ -150,8 +158,7 @@ class Arena:
         for values in self.block.state.values():
             values.zero_()
         self.block.last.zero_()
-        self.steps.zero_()
-        self._same_steps = True
+        self.steps = [0] * len(self.tables)
 
     def release(self) -> None:
         """Give each table memory of its own again."""
@@ -159,6 +166,8 @@ class Arena:
             table.weight.data = table.weight.data.clone()
 
     def bytes_per_row(self) -> float:
-        """Weights, state and the step last seen."""
+        """Weights, state, the step last seen, and what finds distinct rows and padding."""
+        mark = torch.from_numpy(self._mark)
         parts: list[Any] = [self.block.weight, *self.block.state.values(), self.block.last]
+        parts += [mark, self._is_pad]
         return sum(part.numel() * part.element_size() for part in parts) / len(self.block.last)

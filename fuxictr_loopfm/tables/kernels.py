@@ -63,22 +63,37 @@ def summed(inverse: Array, grad: Array, count: int) -> Array:
 
 
 @_compiled
+def _corrections(
+    step: int, constants: tuple[float, float, float, float, float]
+) -> tuple[float, float]:
+    """What bias correction makes of the learning rate, negative, and of the root; float32."""
+    lr, beta1, beta2, _, _ = constants
+    f = np.float32
+    return f(-lr / (1.0 - beta1**step)), f(math.sqrt(1.0 - beta2**step))
+
+
+@_compiled
 def _move(
     weight: Array,
     first: Array,
     second: Array,
-    step: int,
+    corrections: tuple[float, float],
     constants: tuple[float, float, float, float, float],
 ) -> None:
-    """Move one row (w,) by its momenta after ``step``, in torch's order of operations.
+    """Move one row (w,) by its momenta after a step, in torch's order of operations.
 
     The same order gives the same bits as the dense optimizer for rows that are read often, whose
     rounding errors would add up otherwise.
+
+    Args:
+        weight, first, second: of the row.
+        corrections: ``_corrections`` of the step.
+        constants: lr, beta1, beta2, eps, shrink.
     """
-    lr, beta1, beta2, eps, shrink = constants
+    _, _, _, eps, shrink = constants
+    rate, correction = corrections
     f = np.float32
-    rate, small = f(-lr / (1.0 - beta1**step)), f(eps)
-    correction = f(math.sqrt(1.0 - beta2**step))
+    small = f(eps)
     if shrink != 1.0:
         for c in range(len(weight)):
             weight[c] -= f(1.0 - shrink) * weight[c]
@@ -112,8 +127,14 @@ def adam_update(
     f = np.float32
     width, widths = weight.shape[1], second.shape[1]
     take1, keep2, take2 = f(1.0 - beta1), f(beta2), f(1.0 - beta2)
+    known = step[0] if len(step) else 0
+    corrections = _corrections(known, constants)
     for i in range(len(rows)):
         row = rows[i]
+        # Mostly all rows have one step, and powers cost more than the row.
+        if step[i] != known:
+            known = step[i]
+            corrections = _corrections(known, constants)
         if widths == width:
             for c in range(width):
                 second[row, c] = second[row, c] * keep2 + take2 * grad[i, c] * grad[i, c]
@@ -124,7 +145,7 @@ def adam_update(
             second[row, 0] = second[row, 0] * keep2 + take2 * (square / f(width))
         for c in range(width):
             first[row, c] += take1 * (grad[i, c] - first[row, c])
-        _move(weight[row], first[row], second[row], step[i], constants)
+        _move(weight[row], first[row], second[row], corrections, constants)
 
 
 @_compiled
@@ -175,7 +196,8 @@ def adam_catch_up(
                     first[row, c] -= take1 * first[row, c]
                 for c in range(widths):
                     second[row, c] *= keep2
-                _move(weight[row], first[row], second[row], s + j, constants)
+                corrections = _corrections(s + j, constants)
+                _move(weight[row], first[row], second[row], corrections, constants)
             for c in range(width):
                 first[row, c] *= f(beta1 ** (gap - terms))
                 weight[row, c] *= f(shrink ** (gap - terms))

@@ -40,11 +40,15 @@ class TableRule(Protocol):
 
     Attributes:
         state_names: what is kept for each row beside its weights.
+        squares: the name among them whose values may be one a row, their mean, or None.
         moves_unread: True if the dense optimizer also moves rows that never had a gradient.
     """
 
     @property
     def state_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def squares(self) -> str | None: ...
 
     @property
     def moves_unread(self) -> bool: ...
@@ -67,6 +71,7 @@ class Adam:
     """
 
     state_names = ("exp_avg", "exp_avg_sq")
+    squares: str | None = "exp_avg_sq"
 
     def __init__(
         self,
@@ -145,7 +150,8 @@ class Adam:
             shrunk = (self.shrink**gap).float()
             weight.mul_(shrunk)
             before.mul_(shrunk)
-        weight.sub_(before.sub_(after.mul_(left_first)).mul_(first), alpha=self.lr)
+        # Of one width with the squares, which may be one value a row.
+        weight.sub_(before.sub_(after.mul_(left_first)) * first, alpha=self.lr)
         first.mul_(left_first)
         second.mul_((self.beta2**gap).float())
 
@@ -194,6 +200,7 @@ class Sgd:
     """torch's SGD without momentum: rows without a gradient stay where they are."""
 
     state_names: tuple[str, ...] = ()
+    squares: str | None = None
     moves_unread = False
 
     def __init__(self, lr: float) -> None:
@@ -211,6 +218,7 @@ class Adagrad:
     """torch's Adagrad: its sum of squares does not decay, so rows without a gradient stay."""
 
     state_names = ("sum",)
+    squares: str | None = "sum"
     moves_unread = False
 
     def __init__(self, lr: float, eps: float = 1e-10) -> None:

@@ -27,6 +27,7 @@ from tests.bench import (
     loader,
     quality,
     report,
+    step,
     structuring,
     vertical_step,
 )
@@ -40,6 +41,7 @@ SECTIONS: dict[str, Callable[[Settings], Iterable[Row]]] = {
     "structuring": structuring.measure,
     "encoder": encoder_step.measure,
     "vertical": vertical_step.measure,
+    "step": step.measure,
     "extraction": extraction_rows.measure,
     "gauc": quality.measure_gauc,
     "int4": quality.measure_int4,

@@ -57,23 +57,28 @@ class Row:
 
 
 def interleaved(
-    repetitions: int, prepare: Mapping[str, Callable[[], Thunk]], *, warm_up: bool = True
+    repetitions: int,
+    prepare: Mapping[str, Callable[[], Thunk]],
+    *,
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median wall seconds of each candidate: first all once, then all again, and so on.
+    """Median seconds of each candidate: first all once, then all again, and so on.
 
     Args:
         repetitions: timed runs of each.
         prepare: by name, a function that makes, outside the clock, what is to be timed.
         warm_up: run each once before timing.
+        clock: wall clock; ``time.process_time`` for one thread on a machine that others use.
     """
     seconds: dict[str, list[float]] = {name: [] for name in prepare}
     for repetition in range(-int(warm_up), repetitions):
         for name, make in prepare.items():
             run = make()
             gc.collect()
-            start = time.perf_counter()
+            start = clock()
             run()
-            elapsed = time.perf_counter() - start
+            elapsed = clock() - start
             if repetition >= 0:
                 seconds[name].append(elapsed)
     return {name: statistics.median(values) for name, values in seconds.items()}

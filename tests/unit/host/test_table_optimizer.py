@@ -74,10 +74,12 @@ def feature_map(folder: Path) -> FeatureMap:
     return found
 
 
-def toy(folder: Path, choice: str, optimizer: str = "adam", **kwargs: Any) -> Any:
+def toy(
+    folder: Path, choice: str, optimizer: str = "adam", state: str = "full", **kwargs: Any
+) -> Any:
     torch.manual_seed(0)
     model = Toy(feature_map(folder), folder, optimizer, **kwargs)
-    attach_tables(model, choice)
+    attach_tables(model, choice, state)
     model.train()
     return model
 
@@ -206,6 +208,7 @@ def test_small_tables_and_regularised_ones_stay_dense(
 ) -> None:
     caplog.set_level("INFO")
     assert not hasattr(toy(tmp_path, "auto"), "loopfm_tables")
+    assert hasattr(toy(tmp_path, "auto", state="row"), "loopfm_tables")
     assert not hasattr(toy(tmp_path, "sparse", embedding_regularizer=1e-5), "loopfm_tables")
     assert "embedding_regularizer moves every row" in caplog.text
 

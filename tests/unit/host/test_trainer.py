@@ -77,11 +77,11 @@ def test_it_logs_what_fuxictr_logs(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_at_once(loss: float) -> None:
+def test_a_loss_that_is_not_finite_stops_training_in_its_epoch(loss: float) -> None:
     model = Recorder((0.5, 0.5, 0.5, 0.5, loss))
     with pytest.raises(DataError, match=f"recorder: the loss became {loss} in epoch 2.*Lower lear"):
         train_epochs(model, BATCHES, epochs=3)
-    assert len(model.events) == 5
+    assert len(model.events) == 6
 
 
 def test_predictions_keep_the_loaders_order() -> None:
