@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import Any, Protocol
 
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
 
@@ -30,8 +30,39 @@ _STOP = -1
 Task = Callable[[int], None]
 
 
+class Watcher(Protocol):
+    """Is told in the calling process how the shards get on, for example to draw a bar."""
+
+    def begun(self, shard: int) -> None:
+        """A worker has the shard; again if that one was killed."""
+
+    def done(self, shard: int) -> None:
+        """The shard's task returned."""
+
+    def failed(self, shard: int) -> None:
+        """The shard's task raised, or its workers were killed too often."""
+
+
+class _Nobody:
+    """Where nobody watches."""
+
+    def begun(self, shard: int) -> None:
+        pass
+
+    def done(self, shard: int) -> None:
+        pass
+
+    def failed(self, shard: int) -> None:
+        pass
+
+
 def run_shards(
-    task: Task, shards: Sequence[int], *, engine: str = "processes", workers: int = 1
+    task: Task,
+    shards: Sequence[int],
+    *,
+    engine: str = "processes",
+    workers: int = 1,
+    watcher: Watcher | None = None,
 ) -> None:
     """Call ``task(shard)`` for every shard; return when all are done.
 
@@ -47,6 +78,7 @@ def run_shards(
         engine: "processes" starts processes on this machine, none for one worker; "ray" uses the
             cluster at RAY_ADDRESS, or a local one that ends with the call.
         workers: how many shards run at a time.
+        watcher: told of shards that processes or the caller run, not of those of Ray.
 
     Raises:
         ConfigError: an unknown engine, no worker, or Ray is asked for and not installed.
@@ -58,14 +90,24 @@ def run_shards(
         raise ConfigError(f"workers: expected 1 or more, found {workers}")
     if not len(shards):
         return
-    workers = min(workers, len(shards))
+    workers, watcher = min(workers, len(shards)), watcher or _Nobody()
     if engine == "ray":
         _run_on_ray(task, shards, workers)
     elif workers == 1:
-        for shard in shards:
-            task(shard)
+        _run_here(task, shards, watcher)
     else:
-        _Pool(task, shards, workers).run()
+        _Pool(task, shards, workers, watcher).run()
+
+
+def _run_here(task: Task, shards: Sequence[int], watcher: Watcher) -> None:
+    for shard in shards:
+        watcher.begun(shard)
+        try:
+            task(shard)
+        except Exception:
+            watcher.failed(shard)
+            raise
+        watcher.done(shard)
 
 
 @dataclass(frozen=True)
@@ -153,8 +195,9 @@ class _Worker:
 class _Pool:
     """Workers that are replaced when they die, and what is left for them to do."""
 
-    def __init__(self, task: Task, shards: Sequence[int], workers: int) -> None:
+    def __init__(self, task: Task, shards: Sequence[int], workers: int, watcher: Watcher) -> None:
         self._task = task
+        self._watcher = watcher
         self._todo = deque(shards)
         self._deaths: Counter[int] = Counter()
         self._failure: _Failure | None = None
@@ -188,7 +231,7 @@ class _Pool:
         for position, worker in enumerate(self._workers):
             while self._todo and worker.shard is None:
                 if worker.begin(self._todo[0]):
-                    self._todo.popleft()
+                    self._watcher.begun(self._todo.popleft())
                 else:
                     worker = self._workers[position] = _Worker(self._task)
         return any(worker.shard is not None for worker in self._workers)
@@ -198,10 +241,19 @@ class _Pool:
         shard, worker.shard = worker.shard, None
         assert shard is not None
         try:
-            self._failure = worker.result() or self._failure
+            failure = worker.result()
         except (EOFError, OSError):
             worker.process.join()
             self._bury(worker, shard)
+            return
+        if failure is None:
+            self._watcher.done(shard)
+        else:
+            self._fail(shard, failure)
+
+    def _fail(self, shard: int, failure: _Failure) -> None:
+        self._failure = failure
+        self._watcher.failed(shard)
 
     def _bury(self, worker: _Worker, shard: int) -> None:
         """Put a fresh worker in a dead one's place and its shard back first in the line."""
@@ -209,7 +261,7 @@ class _Pool:
         self._deaths[shard] += 1
         logging.warning("The worker of shard %d died (exit code %s)", shard, code)
         if self._deaths[shard] >= ATTEMPTS:
-            self._failure = _Failure(_given_up(shard, f"exit code {code}"), "")
+            self._fail(shard, _Failure(_given_up(shard, f"exit code {code}"), ""))
             return
         self._todo.appendleft(shard)
         self._workers[self._workers.index(worker)] = _Worker(self._task)

@@ -164,7 +164,19 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make without what an outer make hands down."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    outer = ("MAKE", "MFLAGS", "ARGS", "DATA", "MODELS", "METHODS", "SEEDS", "OUT", "ZOO", "GPU")
+    outer = (
+        "MAKE",
+        "MFLAGS",
+        "ARGS",
+        "DATA",
+        "MODELS",
+        "METHODS",
+        "SEEDS",
+        "JOBS",
+        "OUT",
+        "ZOO",
+        "GPU",
+    )
     clean = {n: v for n, v in os.environ.items() if not n.startswith(outer) and n != "DEV"}
     return subprocess.run(
         ["make", *arguments], cwd=ROOT, env=clean, capture_output=True, text=True, check=False
@@ -188,9 +200,9 @@ def last_command(*arguments: str) -> str:
 
 def test_benchmark_hands_on_what_is_given() -> None:
     given = ("DATASET=X_s1", "DATA=my raw data", "MODELS=DeepFM DeepFM:small", "SEEDS=2", "GPU=-1")
-    assert last_command("benchmark", *given, "METHODS=base KD+LoopFM", "DEV=1") == (
+    assert last_command("benchmark", *given, "METHODS=base KD+LoopFM", "JOBS=2", "DEV=1") == (
         '.venv/bin/loopfm benchmark --dataset X_s1 --data "my raw data" --models DeepFM '
-        "DeepFM:small --methods base KD+LoopFM --seeds 2 --gpu -1 --dev"
+        "DeepFM:small --methods base KD+LoopFM --seeds 2 --jobs 2 --gpu -1 --dev"
     )
     assert last_command("benchmark", "DATASET=X_s1") == ".venv/bin/loopfm benchmark --dataset X_s1"
 

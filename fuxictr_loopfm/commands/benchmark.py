@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_seeds, add_zoo
+from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_jobs, add_seeds, add_zoo
 
 SUMMARY = "Run models x methods x seeds on a data set and print the leaderboard."
 EXAMPLE = "loopfm benchmark --dataset MovieLens100K_s1 --seeds 3"
@@ -18,6 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", default=["DeepFM"], help="e.g. DeepFM DeepFM:small")
     parser.add_argument("--methods", nargs="+", help="default: all")
     add_seeds(parser)
+    add_jobs(parser)
     parser.add_argument("--out", type=Path, help="output folder (default runs/<dataset>)")
     add_zoo(parser)
     parser.add_argument(
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         zoo=options.zoo,
         gpu=options.gpu,
         command=_command(options),
+        jobs=options.jobs,
         own_sequences=options.own_sequences,
     )
     log_to_file(out / "benchmark.log")

@@ -57,6 +57,15 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=at_least_one, default=5, help="number of seeds (default 5)")
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """``--jobs``."""
+    parser.add_argument(
+        "--jobs",
+        type=at_least_one,
+        help="runs at a time, each a process of its own (default: what cores and memory hold)",
+    )
+
+
 def add_zoo(parser: argparse.ArgumentParser) -> None:
     """``--zoo``."""
     parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_seeds, add_zoo
+from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_jobs, add_seeds, add_zoo
 
 SUMMARY = "Run a table of the LoopFM paper and print ours beside the paper's."
 EXAMPLE = "loopfm paper --table 2 --dataset MovieLens100K_s1 --seeds 3"
@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     parser.add_argument("--models", nargs="+", help="other vertical models than the table's")
     add_seeds(parser)
+    add_jobs(parser)
     parser.add_argument("--out", type=Path, help="output folder (default runs/paper/<dataset>)")
     add_zoo(parser)
     add_gpu(parser)
@@ -54,5 +55,6 @@ def run(options: argparse.Namespace) -> None:
         options.gpu,
         models=options.models,
         zoo=options.zoo,
+        jobs=options.jobs,
     )
     print(write_table(table, records, out))

@@ -1,4 +1,4 @@
-"""All methods, models and seeds of a data set in one process."""
+"""All methods, models and seeds of a data set with one command."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     write_vertical_config,
 )
 from fuxictr_loopfm.evidence.benchmark.generated import generate
+from fuxictr_loopfm.evidence.benchmark.jobs import fitting_jobs
 from fuxictr_loopfm.evidence.benchmark.runner import Entry, run_entries
 from fuxictr_loopfm.evidence.methods import METHODS, method_slug
 from fuxictr_loopfm.pipeline.preparation import whole_id
@@ -44,6 +45,7 @@ class BenchmarkPlan:
         command: how to repeat it, without the raw folder's path.
         teacher: model class of the foundation model where no configuration is committed.
         own_sequences: vertical models also read the sequences that only the teacher has.
+        jobs: how many runs at a time; None for as many as fit the machine, see ``fitting_jobs``.
     """
 
     models: tuple[str, ...]
@@ -55,6 +57,7 @@ class BenchmarkPlan:
     command: str
     teacher: str = TEACHER_MODEL
     own_sequences: bool = False
+    jobs: int | None = 1
 
     def __post_init__(self) -> None:
         require_device(self.gpu)
@@ -88,7 +91,8 @@ class Benchmark:
     def run_entries(self, entries: Sequence[Entry]) -> list[RunRecord]:
         """Run entries with the plan's seeds, see ``runner.run_entries``."""
         plan = self.plan
-        return run_entries(entries, self.prepared, plan.seeds, plan.out, plan.command)
+        jobs = plan.jobs or fitting_jobs(entries, self.prepared.spec.rows)
+        return run_entries(entries, self.prepared, plan.seeds, plan.out, plan.command, jobs)
 
     def _entries(self) -> Iterator[Entry]:
         for text in self.plan.models:

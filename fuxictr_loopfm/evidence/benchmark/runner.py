@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import run_fingerprints
+from fuxictr_loopfm.engine import run_shards
+from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.evidence.benchmark.results import RECORDS
 from fuxictr_loopfm.files.atomic import atomic_path
 from fuxictr_loopfm.pipeline.workspace import Workspace
@@ -47,8 +49,16 @@ class Entry:
     keeps_predictions: bool = False
 
 
+_SeededEntry = tuple[Entry, Experiment]
+
+
 def run_entries(
-    entries: Sequence[Entry], prepared: PreparedDataset, seeds: int, out: Path, command: str
+    entries: Sequence[Entry],
+    prepared: PreparedDataset,
+    seeds: int,
+    out: Path,
+    command: str,
+    jobs: int = 1,
 ) -> list[RunRecord]:
     """Run what has no record yet; a second call goes on where the first was stopped.
 
@@ -58,24 +68,99 @@ def run_entries(
         seeds: number of seeds, from ``FIRST_SEED`` on.
         out: folder of results.
         command: how to repeat it, as the records say.
+        jobs: how many runs at a time, each in a process of its own if there are several. They make
+            the same records; what several need (views, teacher, log, store) the first makes.
     Returns:
         The records by entry, then by seed.
+    Raises:
+        LoopFMError: a run failed, which the message names. Runs under way were finished; their
+            records and all earlier ones stay.
     """
     folder = out / RECORDS
-    records = []
-    with tqdm(total=len(entries) * seeds, file=sys.stderr, unit="run") as bar:
-        for entry in entries:
-            workspace: Workspace | None = None
-            for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-                bar.set_description(f"{entry.experiment.expid} seed {seed}")
-                seeded = replace(entry.experiment, params={**entry.experiment.params, "seed": seed})
-                record = _finished(folder, entry, seeded, prepared)
-                if record is None:
-                    workspace = workspace or Workspace(seeded, entry.teacher)
-                    record = _run(folder, entry, seeded, workspace, command)
-                records.append(record)
-                bar.update()
-    return records
+    runs = [
+        (entry, replace(entry.experiment, params={**entry.experiment.params, "seed": seed}))
+        for entry in entries
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds)
+    ]
+    todo = [number for number, run in enumerate(runs) if _finished(folder, *run, prepared) is None]
+    if jobs > 1:
+        todo = _teacher_first(runs, todo)
+    names = [f"{run.expid} seed {run.params['seed']}" for _, run in runs]
+    with tqdm(total=len(runs), initial=len(runs) - len(todo), file=sys.stderr, unit="run") as bar:
+        watcher = _Bar(bar, names)
+        try:
+            task = _Runs(runs, folder, command, _log_path())
+            run_shards(task, todo, workers=jobs, watcher=watcher)
+        except LoopFMError as error:
+            failed = watcher.failure or "a run"
+            raise type(error)(f"{failed}: {error}") from error
+    return read_records([_record_path(folder, experiment) for _, experiment in runs])
+
+
+def _teacher_first(runs: Sequence[_SeededEntry], todo: Sequence[int]) -> list[int]:
+    """The order for several processes: one that needs a teacher, all that need none, the rest.
+
+    While one process trains the teacher, the others have work.
+    """
+    with_teacher = [number for number in todo if runs[number][1].keys.needs_teacher]
+    without = [number for number in todo if not runs[number][1].keys.needs_teacher]
+    return [*with_teacher[:1], *without, *with_teacher[1:]]
+
+
+class _Bar:
+    """One progress bar for all processes; its text names the runs under way."""
+
+    def __init__(self, bar: Any, names: Sequence[str]) -> None:
+        self.failure: str | None = None
+        self._bar = bar
+        self._names = names
+        self._under_way: list[int] = []
+
+    def begun(self, shard: int) -> None:
+        if shard not in self._under_way:
+            self._under_way.append(shard)
+        self._show()
+
+    def done(self, shard: int) -> None:
+        self._under_way.remove(shard)
+        self._show()
+        self._bar.update()
+
+    def failed(self, shard: int) -> None:
+        self.failure = self._names[shard]
+        self._under_way.remove(shard)
+
+    def _show(self) -> None:
+        if self._under_way:
+            self._bar.set_description(", ".join(self._names[each] for each in self._under_way))
+
+
+@dataclass
+class _Runs:
+    """A task for ``engine.run_shards``: shard n is the n-th run.
+
+    Attributes:
+        runs: entries, and their experiments with the seed.
+        folder: of the records.
+        command: how to repeat it, as the records say.
+        log: file that workers log to, None for wherever a process logs.
+    """
+
+    runs: Sequence[_SeededEntry]
+    folder: Path
+    command: str
+    log: Path | None
+    _entry: Entry | None = field(default=None, init=False)
+    _workspace: Workspace | None = field(default=None, init=False)
+
+    def __call__(self, shard: int) -> None:
+        entry, experiment = self.runs[shard]
+        if self.log is not None and _log_path() != self.log:
+            log_to_file(self.log)
+        if self._workspace is None or entry is not self._entry:
+            # Seeds of one entry, which come one after another, read the same artifacts.
+            self._entry, self._workspace = entry, Workspace(experiment, entry.teacher)
+        _run(self.folder, entry, experiment, self._workspace, self.command)
 
 
 def predictions_path(folder: Path, record: RunRecord) -> Path:
@@ -83,11 +168,15 @@ def predictions_path(folder: Path, record: RunRecord) -> Path:
     return folder / f"{Path(record.file_name).stem}.npz"
 
 
+def _record_path(folder: Path, experiment: Experiment) -> Path:
+    return folder / f"{experiment.expid}-seed{experiment.params['seed']}.json"
+
+
 def _finished(
     folder: Path, entry: Entry, experiment: Experiment, prepared: PreparedDataset
 ) -> RunRecord | None:
     """The record of this very run, if an earlier call made it."""
-    path = folder / f"{experiment.expid}-seed{experiment.params['seed']}.json"
+    path = _record_path(folder, experiment)
     if not path.is_file():
         return None
     record = read_records([path])[0]
@@ -140,6 +229,14 @@ def _save_predictions(
         kept["p_teacher"] = (1 / (1 + np.exp(-logit))).astype(np.float32)
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **kept)
+
+
+def _log_path() -> Path | None:
+    """The file that this process logs to, see ``log_to_file``."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            return Path(handler.baseFilename)
+    return None
 
 
 def log_to_file(path: Path) -> None:

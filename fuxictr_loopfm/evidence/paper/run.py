@@ -30,6 +30,7 @@ def run_table(
     gpu: int,
     models: Sequence[str] | None = None,
     zoo: Path | None = None,
+    jobs: int | None = 1,
 ) -> list[RunRecord]:
     """Run what has no record yet; returns the table's records in its order.
 
@@ -46,6 +47,7 @@ def run_table(
         gpu: GPU index, -1 for the CPU.
         models: other vertical models than the table's, see ``PaperTable.verticals``.
         zoo: a FuxiCTR ``model_zoo`` to take model classes from, or None.
+        jobs: how many runs at a time; None for as many as fit the machine.
     Raises:
         ConfigError: settings that a model, the data set or LoopFM does not have.
         DataError: a training that failed.
@@ -53,7 +55,7 @@ def run_table(
     verticals = table.verticals(models)
     command = paper_command(table, prepared.spec.dataset_id, seeds, models, zoo)
     names = tuple(vertical.name for vertical in verticals)
-    plan = BenchmarkPlan(names, (BASE,), seeds, out, zoo, gpu, command)
+    plan = BenchmarkPlan(names, (BASE,), seeds, out, zoo, gpu, command, jobs=jobs)
     benchmark = Benchmark(checkout, prepared, plan)
     entries: list[Entry] = []
     for vertical in verticals:
