@@ -2,20 +2,23 @@
 
 FuxiCTR keeps encoded files in ``data_root/dataset_id``, where data with other settings replace them
 under whoever reads them. Here each folder is named by the fingerprint of all that determines it and
-holds nothing else, so it is whole or absent, and nobody writes to it again.
+holds nothing else, so it is whole or absent, and nobody writes to it again. Links show the newest
+where FuxiCTR's users look for it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fuxictr_loopfm.data.encoded_entries import entry_problems
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.files.atomic import atomic_dir, write_json
+from fuxictr_loopfm.files.atomic import atomic_dir, scratch_dir, write_json
 from fuxictr_loopfm.files.description import Format
 from fuxictr_loopfm.files.seals import file_problem, file_record, with_seal
 
@@ -48,6 +51,7 @@ _ENTRIES = (
 # the last configuration, and the order of its features.
 _OF_VIEWS = tuple(name for name in _ENTRIES if name not in ("histories", "order"))
 FORMAT = Format(SCHEMA, VERSION, DataError, REBUILD, unsealed_entries=_ENTRIES)
+_FOLDER = re.compile(r"view-[0-9a-f]{16}")
 _logger = logging.getLogger(__name__)
 
 Manifest = dict[str, Any]
@@ -56,6 +60,37 @@ Manifest = dict[str, Any]
 def encoded_folder(params: Mapping[str, Any], fingerprint: str) -> Path:
     """Where the encoded data of this fingerprint are, below FuxiCTR's folder of the data set."""
     return Path(params["data_root"]) / str(params["dataset_id"]) / f"view-{fingerprint}"
+
+
+def show_newest(folder: Path) -> None:
+    """Show the files of ``folder`` in FuxiCTR's folder of the data set, as symbolic links.
+
+    For people and their scripts; nothing of ours reads them. Links to former encoded data are
+    replaced one by one, or removed. What is no such link is somebody's own and stays. Nothing
+    happens where the system has no links.
+    """
+    names = set(read_description(folder)["files"])
+    place = folder.parent
+    with suppress(OSError, NotImplementedError), scratch_dir(place) as scratch:
+        for name in sorted(names):
+            target = os.path.join(folder.name, name)
+            path = place / name
+            if is_shown(path) and os.readlink(path) == target:
+                continue
+            if is_shown(path) or not os.path.lexists(path):
+                os.symlink(target, scratch / name)
+                os.replace(scratch / name, path)
+        for path in [each for each in place.iterdir() if is_shown(each)]:
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+
+def is_shown(path: Path) -> bool:
+    """Is this a link of :func:`show_newest`?"""
+    if not path.is_symlink():
+        return False
+    target = Path(os.readlink(path))
+    return target.name == path.name and _FOLDER.fullmatch(str(target.parent)) is not None
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -21,6 +21,7 @@ from fuxictr_loopfm.data.artifact import (
     encoded_folder,
     publishing,
     reusable_manifest,
+    show_newest,
 )
 from fuxictr_loopfm.data.columns import ColumnDict, ColumnPlan
 from fuxictr_loopfm.data.pretrained import pretrained_identity
@@ -106,6 +107,7 @@ def build_view(prepared: PreparedDataset, params: Mapping[str, Any], view: View)
         if reusable_manifest(folder, fingerprint(identity)) is None:
             _logger.info("Encode the %s view of %s into %s", view, prepared.folder, folder)
             _encode(build, folder, fingerprint(identity))
+        show_newest(folder)
         return EncodedView.open(folder)
 
 

@@ -12,17 +12,21 @@ import polars as pl
 from fuxictr_loopfm.data.artifact import (
     FEATURE_MAP_FILE,
     encoded_folder,
+    is_shown,
     publishing,
     reusable_manifest,
+    show_newest,
 )
 from fuxictr_loopfm.data.columns import ColumnPlan
+from fuxictr_loopfm.data.plain_files import PlainFiles
+from fuxictr_loopfm.data.plain_labels import binary_labels, require_labels
 from fuxictr_loopfm.data.pretrained import pretrained_identity
 from fuxictr_loopfm.data.processor import LocalProcessor, data_errors
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import fingerprint, locked
 from fuxictr_loopfm.files.seals import file_sha256
 
-_ENCODING_VERSION = 1
+_ENCODING_VERSION = 2  # 2: ids are exact, list items are tokens, labels are looked at
 VIEW = "plain"
 _SPLITS = ("train", "valid", "test")
 _FORMATS = ("csv", "parquet")
@@ -47,11 +51,12 @@ def build_plain(params: Mapping[str, Any]) -> PlainPaths:
     Args:
         params: FuxiCTR params: ``data_root``, ``dataset_id``, ``train_data``, optional
             ``valid_data`` and ``test_data``, ``data_format`` (csv or parquet), ``feature_cols``,
-            ``label_col``, ``min_categr_count``.
+            ``label_col``, ``min_categr_count``, ``task``.
 
     Raises:
         ConfigError: settings that FuxiCTR cannot honour either, or contradictory ones.
-        DataError: missing files, or values that do not fit the columns' types.
+        DataError: missing files, values that do not fit the columns' types, missing labels, or
+            other labels than 0 and 1 for binary classification.
     """
     plan = ColumnPlan.from_params(params)
     data_format = str(params.get("data_format", "csv"))
@@ -68,6 +73,7 @@ def build_plain(params: Mapping[str, Any]) -> PlainPaths:
             manifest = {"view": VIEW, "fingerprint": fingerprint(identity), "params": identity}
             with publishing(folder, manifest) as staging:
                 _encode(plan, params, sources, data_format, staging)
+        show_newest(folder)
     valid, test = (
         str(folder / f"{split}.parquet") if split in sources else None for split in _SPLITS[1:]
     )
@@ -85,6 +91,7 @@ def _identity(
         "data_format": params.get("data_format", "csv"),
         "feature_cols": plan.encoded,
         "label_col": plan.labels,
+        "binary_labels": binary_labels(params, plan),
         "min_categr_count": params.get("min_categr_count", 1),
     }
 
@@ -117,7 +124,10 @@ def _check_settings(params: Mapping[str, Any], plan: ColumnPlan, data_format: st
 def _source_files(path: str, data_format: str) -> list[Path]:
     """The file, or the files of that format in a folder, in name order as FuxiCTR reads them."""
     source = Path(path)
-    files = sorted(source.glob(f"*.{data_format}")) if source.is_dir() else [source]
+    files = [source]
+    if source.is_dir():
+        found = sorted(source.glob(f"*.{data_format}"))
+        files = [path for path in found if not is_shown(path)]
     if not files or not files[0].is_file():
         raise DataError(
             f"{path}: expected a {data_format} file or a folder of them, found none. "
@@ -140,14 +150,13 @@ def _encode(
     data_format: str,
     staging: Path,
 ) -> None:
-    processor = LocalProcessor(plan, str(params["dataset_id"]), staging)
     _logger.info("Encode %s", params["dataset_id"])
     first = [str(files[0]) for files in sources.values()]
     with data_errors(f"{params['dataset_id']}: {', '.join(first)}"):
-        tables = {
-            split: processor.preprocess(_scan(files, data_format, processor.dtype_dict))
-            for split, files in sources.items()
-        }
+        files = PlainFiles(plan, sources, data_format)
+        require_labels(files.files, plan, binary_labels(params, plan))
+        processor = LocalProcessor(files.plan, str(params["dataset_id"]), staging)
+        tables = {split: processor.preprocess(files.table(split)) for split in sources}
         meta = [column["name"] for column in plan.encoded if column["type"] == "meta"]
         every = pl.concat([table.select(meta) for table in tables.values()]) if meta else None
         processor.fit(
@@ -155,19 +164,3 @@ def _encode(
         )
         for split, table in tables.items():
             processor.write(table, staging / f"{split}.parquet")
-
-
-def _scan(files: list[Path], data_format: str, dtypes: Mapping[str, Any]) -> pl.LazyFrame:
-    if data_format == "parquet":
-        return _with_text_lists(pl.concat([pl.scan_parquet(path) for path in files]))
-    # FuxiCTR's own reader passes a keyword that polars 2 has removed.
-    return pl.concat([pl.scan_csv(path, schema_overrides=dict(dtypes)) for path in files])
-
-
-def _with_text_lists(table: pl.LazyFrame) -> pl.LazyFrame:
-    """Lists joined by ``^``, FuxiCTR's text form.
-
-    FuxiCTR converts lists too, but only after filling their nulls with text, which polars refuses.
-    """
-    lists = [name for name, kind in table.collect_schema().items() if isinstance(kind, pl.List)]
-    return table.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("^"))

@@ -18,6 +18,7 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.data.plain import PlainPaths, build_plain
+from fuxictr_loopfm.data.plain_labels import binary_labels
 from fuxictr_loopfm.data.tables import read_column
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import fingerprint
@@ -39,7 +40,10 @@ def _require_both_classes(params: Mapping[str, Any], encoded: PlainPaths) -> Non
     Raises:
         DataError: it has not.
     """
-    (label,) = ColumnPlan.from_params(params).labels[:1]
+    plan = ColumnPlan.from_params(params)
+    (label,) = plan.labels[:1]
+    if label["name"] not in binary_labels(params, plan):
+        return
     for name, path in (("valid_data", encoded.valid), ("test_data", encoded.test)):
         values = np.unique(read_column([Path(str(path))], label["name"]))
         if not np.array_equal(values, (0, 1)):
@@ -70,8 +74,8 @@ def run_plain(
                 "set's entry of dataset_config.yaml."
             )
     started = utc_now()
-    data = {name: file_sha256(params[name]) for name in FILES}
     encoded = build_plain(params)
+    data = {name: file_sha256(params[name]) for name in FILES}
     _require_both_classes(params, encoded)
     feature_map = read_feature_map(Path(encoded.feature_map), params)
     model = new_model(experiment, feature_map)

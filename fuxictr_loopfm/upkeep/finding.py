@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from fuxictr_loopfm.data.artifact import is_shown
 from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
 from fuxictr_loopfm.upkeep.found import Found
 from fuxictr_loopfm.upkeep.kinds import KINDS, VIEW, Kind, Names
@@ -21,10 +22,12 @@ def find_artifacts(path: Path) -> Iterator[Found]:
         path: an existing file or folder.
     """
     if path.is_file():
-        kind = _kind_of_file(path, {each.name for each in path.parent.iterdir()})
+        kind = _kind_of_file(
+            path, {each.name for each in path.parent.iterdir() if not is_shown(each)}
+        )
         yield Found(kind, path) if _each_alone(kind) else Found(kind, path.parent, (path,))
         return
-    names = {each.name for each in path.iterdir()}
+    names = {each.name for each in path.iterdir() if not is_shown(each)}
     folder = _kind_of_folder(path, names)
     if folder is not None:
         finished = folder.last_file == "" or folder.last_file in names
@@ -41,6 +44,8 @@ def _found_inside(path: Path, names: Names) -> Iterator[Found]:
     """The artifacts in a folder that is none itself."""
     files: dict[str, list[Path]] = {}
     for each in sorted(path.iterdir()):
+        if is_shown(each):
+            continue  # the artifact is found where it is
         if each.name.startswith(TEMPORARY_PREFIX):
             yield Found(LEFTOVER, each)
         elif each.is_dir():

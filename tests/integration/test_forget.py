@@ -75,7 +75,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
 
 @pytest.fixture
 def deployed(built: Deployed, tmp_path: Path) -> Deployed:
-    shutil.copytree(built.root, tmp_path / "own")
+    shutil.copytree(built.root, tmp_path / "own", symlinks=True)
     own = tmp_path / "own"
     return Deployed(own, *(own / path.relative_to(built.root)
                            for path in (built.prepared, built.artifacts)))  # fmt: skip
@@ -107,7 +107,8 @@ def files_with(text: str, root: Path) -> list[str]:
     spellings = (text.encode("utf-8"), json.dumps(text)[1:-1].encode())
     return [
         str(path.relative_to(root))
-        for path in sorted(each for each in root.rglob("*") if each.is_file())
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.is_symlink()
         if any(spelling in path.read_bytes() for spelling in spellings)
         or text in unpacked(path) + path.name
     ]
@@ -220,7 +221,7 @@ def test_killed_anywhere_the_same_command_finishes(
         *(tmp_path / "whole" / path.relative_to(deployed.root)
           for path in (deployed.prepared, deployed.artifacts)),
     )  # fmt: skip
-    shutil.copytree(deployed.root, whole.root)
+    shutil.copytree(deployed.root, whole.root, symlinks=True)
     steps = len(whole.forget().steps)
     carry_out = forget._carry_out
     for last in (0, steps // 2, steps - 1):

@@ -58,8 +58,9 @@ def processor() -> str:
 
 
 def files_below(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file but locks, by its path below ``folder``'s parent."""
-    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    """SHA-256 of every file but locks and links, by its path below ``folder``'s parent."""
+    found = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
+    files = [p for p in found if not p.is_symlink()]
     return {p.relative_to(folder.parent).as_posix(): sha256_file(p) for p in files}
 
 

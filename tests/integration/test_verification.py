@@ -60,7 +60,7 @@ def test_every_kind_by_itself(data: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_whole_data_root_is_walked(data: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
-    shutil.copytree(data, root)
+    shutil.copytree(data, root, symlinks=True)
     report = verify_folder(root, root / "prepared")
     assert report.problems == []
     text = "\n".join(report.checked)
@@ -166,7 +166,7 @@ def test_sealed_pointers_that_break_the_causal_rule(
 ) -> None:
     """Every checksum, record and name fits; the rule alone tells, from the log or the store."""
     root = tmp_path / "data"
-    shutil.copytree(data, root)
+    shutil.copytree(data, root, symlinks=True)
     (path,) = root.glob("artifacts/*/pointers/test-*.h5")
     (store,) = root.glob("artifacts/*/store-*")
     meta = PartRecord.read(path).meta

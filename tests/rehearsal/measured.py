@@ -76,7 +76,7 @@ def folder_bytes(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:
-            if path.is_file():
+            if path.is_file() and not path.is_symlink():
                 total += path.stat().st_size
         except OSError:
             continue

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from h5py import File
 
+from fuxictr_loopfm.data.artifact import is_shown
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
@@ -41,6 +42,7 @@ def digests(folder: Path) -> Digests:
     found = {}
     for path in sorted(folder.rglob("*")):
         left_out = path.suffix in (".lock", ".log") or path.stem == "leaderboard"
+        left_out = left_out or is_shown(path)
         if path.is_file() and not left_out and "__pycache__" not in path.parts:
             found[path.relative_to(folder).as_posix()] = digest(path)
     return found
