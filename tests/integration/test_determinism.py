@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,15 @@ import pytest
 import torch
 from conftest import Loop, new_loop
 
+from fuxictr_loopfm.host.trainer import predict
 from fuxictr_loopfm.pipeline.teacher import TeacherRun
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.runs.vertical import Run, train_vertical
+from fuxictr_loopfm.runs.vertical import (
+    EVALUATION_BATCH,
+    Run,
+    evaluation_batch_size,
+    train_vertical,
+)
 
 TEST_PERIOD = 6
 TEACHER_FILES = ("teacher.pt", "compressor.pt")
@@ -103,3 +110,30 @@ def test_a_loaded_teacher_is_the_trained_one(loop: Loop, tmp_path: Path) -> None
     assert_same_bits(weights(trained_run.model), weights(loaded.model))
     activation = torch.randn(3, 16)
     assert torch.equal(trained_run.encode(activation), loaded.encode(activation))
+
+
+def test_evaluation_in_larger_batches_changes_no_bit(loop: Loop) -> None:
+    run = Run(*loop.load("base"))
+    test = train_vertical(run)["test"]
+    found = []
+    for size in (64, EVALUATION_BATCH):
+        test.batch_size = size
+        found.append(predict(run.model, test)["y_pred"])
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("types", "gpu", "expected"),
+    [
+        (("categorical", "numeric"), -1, EVALUATION_BATCH),
+        (("categorical", "sequence"), -1, 16),
+        (("categorical", "loopfm_sequence"), -1, 16),
+        (("categorical",), 0, 16),
+    ],
+)
+def test_evaluation_batches_are_larger_where_nothing_depends_on_it(
+    types: tuple[str, ...], gpu: int, expected: int
+) -> None:
+    features = {str(number): {"type": kind} for number, kind in enumerate(types)}
+    params = {"batch_size": 16, "gpu": gpu}
+    assert evaluation_batch_size(SimpleNamespace(features=features), params) == expected

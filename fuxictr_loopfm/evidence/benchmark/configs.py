@@ -18,6 +18,7 @@ from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import default_hyper_parameters
 from fuxictr_loopfm.errors import ConfigError
+from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
 from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
     needs_sequence,
     padding_of,
@@ -252,6 +253,7 @@ def write_vertical_config(
         shared = model_block(name.model, size, spec, "vertical", zoos, own_sequences)
         shared |= {
             "dataset_id": spec.dataset_id,
+            "batch_size": batch_size_for(spec),
             "loopfm_teacher_config": teacher[0],
             "loopfm_teacher": teacher[1],
             "loopfm_kd": "none",

@@ -1,0 +1,27 @@
+"""The batch size of generated configurations."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
+from fuxictr_loopfm.prepared.dataset import Periods
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (1_000, 256),
+        (300 * 512 - 1, 256),
+        (300 * 512, 512),
+        (300 * 1024, 1024),
+        (300 * 1_000_000, 1024),
+    ],
+)
+def test_the_pass_keeps_its_steps(samples: int, expected: int) -> None:
+    # Two of four periods train the vertical model.
+    spec: Any = SimpleNamespace(rows=2 * samples, periods=Periods.split(4, teacher=1))
+    assert batch_size_for(spec) == expected
