@@ -4,11 +4,9 @@ Usage: python run_expid.py --config CONFIG_FOLDER --expid EXPID --gpu -1
 Paths inside the configuration count from a folder below model_zoo/, as for a model's script.
 """
 
-import os
 import sys
 
 from fuxictr_loopfm.runs.run_expid import main
 
 if __name__ == "__main__":
-    os.chdir(os.path.dirname(os.path.realpath(__file__)))
     main(__file__, sys.argv[1:])

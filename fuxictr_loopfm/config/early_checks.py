@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fuxictr_loopfm.config.names import split_names
-from fuxictr_loopfm.config.zoo import find_model
+from fuxictr_loopfm.config.param_rules import argument_problems
+from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.errors import ConfigError, DataError, did_you_mean
 from fuxictr_loopfm.prepared.parts import INDEX_COLUMNS
 from fuxictr_loopfm.structuring.event_filter import parse_filter
@@ -39,6 +40,17 @@ def require_sound(experiment: Experiment, teacher: Experiment | None, spec: Data
     problems += _model_problems(teacher) if teacher is not None else []
     mistaken = [*_key_problems(experiment, spec), *_columns(experiment)]
     problems += [f"{experiment.where}: {problem}" for problem in mistaken]
+    if problems:
+        raise ConfigError(problems, _REMEDY)
+
+
+def require_model(experiment: Experiment) -> None:
+    """Refuse a model that no zoo has, and params that nobody reads.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = _model_problems(experiment)
     if problems:
         raise ConfigError(problems, _REMEDY)
 
@@ -97,10 +109,11 @@ def _one_class(prepared: PreparedDataset) -> list[str]:
 
 def _model_problems(experiment: Experiment) -> list[str]:
     try:
-        find_model(str(experiment.params["model"]), list(experiment.zoos))
+        model_class, _ = load_model_class(str(experiment.params["model"]), list(experiment.zoos))
     except ConfigError as error:
         return [f"{experiment.where}: {text}" for text in error.problems]
-    return []
+    found = argument_problems(model_class, experiment.params)
+    return [f"{experiment.where}: {text}" for text in found]
 
 
 def _key_problems(experiment: Experiment, spec: DatasetSpec) -> list[str]:

@@ -106,7 +106,7 @@ def load_params(config_dir: Path | str, expid: str, base_dir: Path | str) -> dic
     Raises:
         ConfigError: folder, expid or dataset id unknown; the nearest known one is named.
     """
-    config_dir = Path(config_dir)
+    config_dir = Path(config_dir).expanduser().absolute()
     models, model_files = _sections(config_dir, "model_config")
     if expid not in models or expid == "Base":
         raise ConfigError(_unknown("expid", expid, models, model_files[0]))
@@ -131,7 +131,7 @@ def load_params(config_dir: Path | str, expid: str, base_dir: Path | str) -> dic
         if isinstance(params.get(key), str):
             if "\0" in params[key]:
                 raise ConfigError(f"{config_dir}: {expid}: {key}: expected a path, found a NUL")
-            params[key] = str((Path(base_dir) / params[key]).resolve())
+            params[key] = str((Path(base_dir) / Path(params[key]).expanduser()).resolve())
     return params
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fuxictr_loopfm.config.early_checks import require_model
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
@@ -73,6 +74,7 @@ def run_plain(
                 f"{experiment.expid}: {name}: expected a file, found null. Name one in the data "
                 "set's entry of dataset_config.yaml."
             )
+    require_model(experiment)
     started = utc_now()
     encoded = build_plain(params)
     data = {name: file_sha256(params[name]) for name in FILES}

@@ -27,7 +27,7 @@ def run(script: Path | str, config: str, expid: str, gpu: int) -> None:
     Args:
         script: the calling ``run_expid.py``. Models are found beside it, see ``Project``; result
             line and record go into its folder, as in FuxiCTR.
-        config: configuration folder, relative to the current folder.
+        config: configuration folder, see ``found_config``.
         expid: the experiment.
         gpu: GPU index, -1 for the CPU.
 
@@ -35,6 +35,7 @@ def run(script: Path | str, config: str, expid: str, gpu: int) -> None:
         LoopFMError: anything the user can mend.
     """
     script = Path(script).resolve()
+    config = str(found_config(config, script.parent))
     is_chief = distributed.rank() == 0
     experiment = Project.of_script(script).load(
         config, expid, gpu=gpu, overrides=None if is_chief else {"verbose": 0}
@@ -60,6 +61,21 @@ def run(script: Path | str, config: str, expid: str, gpu: int) -> None:
     metrics = list(experiment.params["metrics"])
     dataset_id = experiment.params["dataset_id"]
     append_result_line(script.parent / f"{name}.csv", expid, dataset_id, values, metrics)
+
+
+def found_config(config: str, folder: Path) -> Path:
+    """The configuration folder that an option means, absolute.
+
+    A relative one counts from where the user stands; only what is not there is looked for beside
+    the script, where FuxiCTR's scripts, which change to their own folder first, would look.
+
+    Args:
+        config: as given; ``~`` is the home folder.
+        folder: of the script.
+    """
+    given = Path(config).expanduser()
+    beside = folder / given
+    return (beside if not given.exists() and beside.exists() else given).absolute()
 
 
 def _require_one_process_unless_vertical(experiment: Experiment) -> None:

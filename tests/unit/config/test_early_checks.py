@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fuxictr_loopfm.commands.options import at_least_one
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.early_checks import require_usable
-from fuxictr_loopfm.config.param_rules import problems_of_params
+from fuxictr_loopfm.config.param_rules import argument_problems, problems_of_params
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.extraction.extractor import require_variation
 from fuxictr_loopfm.prepared.parts import Periods
@@ -31,7 +32,11 @@ GOOD: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 1.0e-3,
     "loss": "binary_crossentropy",
-    "metrics": ["AUC", "gAUC", "NDCG(k=3)"],
+    "metrics": ["AUC", "gAUC"],
+    "monitor": {"AUC": 1, "NDCG(k=3)": 0.5},
+    "embedding_regularizer": "l1_l2(1e-6, 0.1)",
+    "net_regularizer": 0,
+    "shuffle": False,
 }
 
 
@@ -54,6 +59,18 @@ def test_params_that_fuxictr_takes_are_taken() -> None:
         ({"loss": "crossentropy"}, "loss: expected binary_crossentropy"),
         ({"metrics": "AUC"}, "metrics: expected a list such as [AUC, logloss], found 'AUC'"),
         ({"metrics": ["AUC", "loglos"]}, "found 'loglos' (did you mean 'logloss'?)"),
+        # FuxiCTR computes it while it trains, and nobody after the test.
+        ({"metrics": ["AUC", "NDCG(k=3)"]}, "metrics: expected some of"),
+        ({"monitor": {"AUC": "high"}}, "monitor: AUC: expected a number as its weight"),
+        ({"monitor": "AUCC"}, "monitor: expected some of"),
+        ({"monitor_mode": "maximum"}, "monitor_mode: expected one of ['max', 'min']"),
+        ({"shuffle": "False"}, "shuffle: expected true or false, found the text 'False'; write"),
+        ({"embedding_regularizer": "1e-5"}, "YAML takes 1e-5 for a text, write 1.0e-5"),
+        ({"embedding_regularizer": 1}, "embedding_regularizer: expected a number with a point"),
+        ({"embedding_regularizer": "l3(1)"}, "expected a number, l1(x), l2(x) or l1_l2(x,y)"),
+        ({"early_stop_patience": -1}, "early_stop_patience: expected 0 or more, found -1"),
+        ({"task": "regression"}, "task: expected one of ['binary_classification']"),
+        ({"label_col": [{"name": "a"}, {"name": "b"}]}, "label_col: expected one label"),
     ],
 )
 def test_params_that_would_fail_late(changes: dict[str, Any], problem: str) -> None:
@@ -122,3 +139,17 @@ def test_workers_and_seeds_are_at_least_one() -> None:
     for text in ("0", "-1", "two"):
         with pytest.raises(Exception, match=f"expected 1 or more, found '{text}'"):
             at_least_one(text)
+
+
+def test_params_that_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
+    class Model(nn.Module):
+        def __init__(self, feature_map, hidden_units=(), batch_norm=False, **kwargs):
+            super().__init__()
+
+    good = {"model": "M", "hidden_units": [8], "loopfm_kd": "none", "batch_size": 4}
+    assert argument_problems(Model, good) == []
+    (found,) = argument_problems(Model, {**good, "batch_nrom": True})
+    assert "batch_nrom: neither model Model" in found and "did you mean 'batch_norm'?" in found
+    # The right one is there, and the other far from any: FuxiCTR's own configurations have such.
+    assert argument_problems(Model, {**good, "hidden_unit": [4], "gate": 1}) == []
+    assert "gate: neither model Model nor FuxiCTR reads such a param" in caplog.text

@@ -1,0 +1,94 @@
+"""Checks of single values of FuxiCTR params, each returning what is wrong as a text, or None."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fuxictr_loopfm.errors import did_you_mean
+from fuxictr_loopfm.prepared.parts import is_integer
+
+Check = Callable[[Any], "str | None"]
+
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_REGULARIZER = re.compile(r"(l[12]\(\s*[\d.eE+-]+\s*\)|l1_l2\(\s*[\d.eE+-]+\s*,\s*[\d.eE+-]+\s*\))")
+_BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
+
+
+def whole(low: int, high: int | None = None) -> Check:
+    """A whole number within bounds."""
+
+    def check(value: Any) -> str | None:
+        if not is_integer(value):
+            return f"expected a whole number, found {value!r}"
+        if value < low or (high is not None and value > high):
+            expected = f"{low} or more" if high is None else f"{low} to {high}"
+            return f"expected {expected}, found {value}"
+        return None
+
+    return check
+
+
+def is_boolean(value: Any) -> str | None:
+    """True or false, not their names."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.lower() in _BOOLEANS:
+        return f"expected true or false, found the text {value!r}; write it without quotes"
+    return f"expected true or false, found {value!r}"
+
+
+def is_positive(value: Any) -> str | None:
+    """A finite number above 0."""
+    if is_number(value) and value > 0:
+        return None
+    return f"expected a number above 0, found {value!r}{_scientific_hint(value)}"
+
+
+def one_of(*known: str) -> Check:
+    """One of a few words."""
+
+    def check(value: Any) -> str | None:
+        if value in known:
+            return None
+        hint = did_you_mean(str(value), known)
+        return f"expected one of {list(known)}, found {value!r}{hint}"
+
+    return check
+
+
+def is_text(value: Any) -> str | None:
+    """A text, for a name."""
+    return None if isinstance(value, str) and value else f"expected a name, found {value!r}"
+
+
+def is_regularizer(value: Any) -> str | None:
+    """What FuxiCTR's ``get_regularizer`` reads; it takes any whole number for none at all."""
+    if isinstance(value, str):
+        if _REGULARIZER.fullmatch(value):
+            return None
+        expected = "a number, l1(x), l2(x) or l1_l2(x,y)"
+        return f"expected {expected}, found {value!r}{_scientific_hint(value)}"
+    if not is_number(value) or value < 0:
+        return f"expected 0 or a number above it, found {value!r}"
+    if is_integer(value) and value != 0:
+        return (
+            f"expected a number with a point, found {value}; write {value}.0: FuxiCTR takes a "
+            "whole number for no regularizer"
+        )
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """True for a finite int or float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _scientific_hint(value: Any) -> str:
+    """How to write 1e-5, which YAML 1.1 reads as a text for lack of a point."""
+    if not isinstance(value, str) or not _SCIENTIFIC.fullmatch(value):
+        return ""
+    mantissa, exponent = re.split("[eE]", value)
+    return f"; YAML takes {value} for a text, write {mantissa.rstrip('.')}.0e{exponent}"
