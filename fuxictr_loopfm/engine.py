@@ -16,6 +16,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
@@ -157,7 +158,9 @@ class _Worker:
             target=_serve, args=(task, theirs), daemon=True
         )
         # Ctrl-C sends SIGINT to parent and workers. The parent answers it and ends the workers, so
-        # they are started with the signal blocked.
+        # they are started with the signal blocked. The tracker first: starting it, as the first
+        # worker would, lifts the block.
+        resource_tracker.ensure_running()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fuxictr_loopfm.evidence.benchmark.runner import Entry
 
-# A run of DeepFM with a DMIN teacher on 3 million events held 0.6 GiB of libraries and some 300
-# bytes an event, while it encoded. Wider data sets take more: say --jobs 1 where they do not fit.
+# Libraries and a small model take some 0.6 GiB, and encoding, which takes the most, at most 300
+# bytes an event (docs/scale.md, "Memory bounds"). Wider data sets take more: say --jobs 1 where
+# they do not fit.
 RUN_BYTES = 1 << 30
 EVENT_BYTES = 400
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
