@@ -18,7 +18,7 @@ from fuxictr_loopfm.errors import DataError
 BINARY = "binary_classification"
 _SHOWN = 5
 _MISSING = "Give every row a label, or leave the row out."
-_NOT_BINARY = "Turn the labels into 0 and 1, or set task: regression if they are amounts."
+_NOT_BINARY = "Turn the labels into 0 and 1."
 _NO_NUMBER = "Correct the labels."
 
 

@@ -179,7 +179,7 @@ def test_labels_other_than_0_and_1_are_refused_in_all_files_at_once(tmp_path: Pa
     assert "train_data: click: expected 0 or 1, found [1, 2, 3, ..., 7], the first" in first
     assert "in data row 3 (6 such rows)" in first
     assert "valid_data: click: expected 0 or 1, found [-1, 1], the first" in second
-    assert "regression" in remedy
+    assert "0 and 1" in remedy
 
 
 def test_regression_takes_any_number_and_shares_nothing_with_classification(
