@@ -55,13 +55,20 @@ _CHECKS: dict[str, Check] = {
     "monitor_mode": one_of("max", "min"),
     "task": one_of("binary_classification"),
     "group_id": is_text,
-    "data_format": one_of("csv", "parquet"),
 }
 # What FuxiCTR's own scripts and ours read of a configuration, besides a model's arguments.
 _READ = frozenset(_CHECKS) | {
     *("model", "model_id", "dataset_id", "model_root", "data_root", "gpu", "metrics", "monitor"),
     *("optimizer", "loss", "feature_cols", "label_col", "use_features", "feature_specs"),
-    *("feature_config", "train_data", "valid_data", "test_data", "valid_size", "test_size"),
+    *(
+        "feature_config",
+        "data_format",
+        "train_data",
+        "valid_data",
+        "test_data",
+        "valid_size",
+        "test_size",
+    ),
     *("rebuild_dataset", "data_block_size", "pickle_feature_encoder", "split_type"),
     # Of older FuxiCTR releases, in the configurations that BARS published.
     *("patience", "every_x_epochs", "version", "workers", "use_hdf5", "regularizer", "partition"),
