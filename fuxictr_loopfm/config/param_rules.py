@@ -40,7 +40,7 @@ _METRICS = ("AUC", "gAUC", "logloss", "NE")
 # FuxiCTR computes these beside ours, during a training with early stopping only.
 _MONITORED = re.compile(r"AUC|gAUC|logloss|binary_crossentropy|avgAUC|MRR|NDCG(\(k=\d+\))?")
 # How alike two names are of which one is the other misspelt.
-_MISSPELT = 0.8
+_MISSPELT = 0.9
 # Null is left to FuxiCTR's own default.
 _CHECKS: dict[str, Check] = {
     **dict.fromkeys(("batch_size", "embedding_dim", "epochs", "eval_steps"), whole(1)),
