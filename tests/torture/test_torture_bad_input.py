@@ -24,10 +24,7 @@ SCRIPTS = (
 )
 
 
-@pytest.mark.xfail(
-    reason="fails since rooms, named folders and links came in; see CHANGELOG, known gaps",
-    strict=False,
-)
+@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_wrong_inputs_are_answered(tmp_path: Path) -> None:
     section = run_apart("bad_input", tmp_path, short=True)

@@ -9,10 +9,7 @@ import pytest
 from tests.torture.__main__ import run_apart
 
 
-@pytest.mark.xfail(
-    reason="fails since rooms, named folders and links came in; see CHANGELOG, known gaps",
-    strict=False,
-)
+@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_an_artifact_is_built_once_and_never_read_half(tmp_path: Path) -> None:
     section = run_apart("concurrency", tmp_path, short=True)

@@ -16,10 +16,7 @@ from fuxictr_loopfm.exits import GO_ON, one_message
 from tests.torture.__main__ import run_apart
 
 
-@pytest.mark.xfail(
-    reason="fails since rooms, named folders and links came in; see CHANGELOG, known gaps",
-    strict=False,
-)
+@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_every_fault_is_one_message_and_the_command_goes_on(tmp_path: Path) -> None:
     section = run_apart("faults", tmp_path, short=True)

@@ -17,10 +17,7 @@ from tests.torture.forked import Ended, run
 from tests.torture.whole import debris, differences, digests, misread
 
 
-@pytest.mark.xfail(
-    reason="fails since rooms, named folders and links came in; see CHANGELOG, known gaps",
-    strict=False,
-)
+@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_no_kill_leaves_a_half_or_a_way_that_does_not_go_on(tmp_path: Path) -> None:
     section = run_apart("kills", tmp_path, short=True)

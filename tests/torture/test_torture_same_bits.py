@@ -11,10 +11,7 @@ from tests.torture.same_bits import CASES, RESULTS, differences, torture
 from tests.torture.section import Profile
 
 
-@pytest.mark.xfail(
-    reason="fails since rooms, named folders and links came in; see CHANGELOG, known gaps",
-    strict=False,
-)
+@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_same_seed_same_bits(tmp_path: Path) -> None:
     section = torture(Profile(tmp_path))
