@@ -91,4 +91,7 @@ def _scientific_hint(value: Any) -> str:
     if not isinstance(value, str) or not _SCIENTIFIC.fullmatch(value):
         return ""
     mantissa, exponent = re.split("[eE]", value)
-    return f"; YAML takes {value} for a text, write {mantissa.rstrip('.')}.0e{exponent}"
+    mantissa = mantissa.rstrip(".")
+    mantissa += "" if "." in mantissa else ".0"
+    exponent = exponent if exponent[0] in "+-" else f"+{exponent}"
+    return f"; YAML takes {value} for a text, write {mantissa}e{exponent}"

@@ -55,6 +55,7 @@ def test_params_that_fuxictr_takes_are_taken() -> None:
         ({"epochs": 0}, "epochs: expected 1 or more, found 0"),
         ({"optimizer": "adan"}, "found 'adan' (did you mean 'adam'?)"),
         ({"learning_rate": "1e-3"}, "write 1.0e-3"),
+        ({"learning_rate": "1.5e5"}, "write 1.5e+5"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a number above 0, found nan"),
         ({"loss": "crossentropy"}, "loss: expected binary_crossentropy"),
         ({"metrics": "AUC"}, "metrics: expected a list such as [AUC, logloss], found 'AUC'"),
