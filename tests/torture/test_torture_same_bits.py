@@ -11,7 +11,6 @@ from tests.torture.same_bits import CASES, RESULTS, differences, torture
 from tests.torture.section import Profile
 
 
-@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_same_seed_same_bits(tmp_path: Path) -> None:
     section = torture(Profile(tmp_path))
