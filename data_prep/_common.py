@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from _values import category
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError, LoopFMError, OutputError
 from fuxictr_loopfm.exits import one_message
 from fuxictr_loopfm.prepared.columns_io import time_unit_problem
@@ -83,7 +84,7 @@ def make_parser(description: str, example: str) -> argparse.ArgumentParser:
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument(
         "--drop-last-period",
         action="store_true",

@@ -53,6 +53,7 @@ from _lives import Lives, history_lengths, lives
 from _tables import read_tables
 from _x1 import Published, as_codes, differences, provenance, tied_chunks, x1_files
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.prepared.columns_io import check_labels, check_periods
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
@@ -220,7 +221,7 @@ def cli(arguments: list[str] | None = None) -> int:
         "python data_prep/amazon_electronics.py --data AmazonElectronics_x1 "
         "--out data/AmazonElectronics_s1",
     )
-    command.add_argument("--data", type=Path, required=True, help="folder of the x1 files")
+    command.add_argument("--data", type=user_path, required=True, help="folder of the x1 files")
     return run(main, command, arguments)
 
 

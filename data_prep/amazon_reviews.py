@@ -45,6 +45,7 @@ from _common import (
 )
 from _x1 import tied_chunks
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.prepared.columns_io import check_periods
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
@@ -193,11 +194,11 @@ def cli(arguments: list[str] | None = None) -> int:
     )
     command.add_argument(
         "--reviews",
-        type=Path,
+        type=user_path,
         required=True,
         help="review file of 2014 or 2018; the category is taken from its name",
     )
-    command.add_argument("--meta", type=Path, help="metadata file of the same category")
+    command.add_argument("--meta", type=user_path, help="metadata file of the same category")
     return run(main, command, arguments)
 
 

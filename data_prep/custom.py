@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from _custom_columns import labels, stored_columns, times, user_keys
 from _custom_log import read_log
 from _custom_spec import CustomSpec, load_spec
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.prepared.columns_io import check_periods
 from fuxictr_loopfm.prepared.dataset import Periods
 
@@ -115,7 +115,7 @@ def cli(arguments: list[str] | None = None) -> int:
         "Prepare your own log (csv or parquet) as a spec file says.",
         "python data_prep/custom.py --spec data_prep/custom_example.yaml --out data/MyShop_s1",
     )
-    command.add_argument("--spec", type=Path, required=True, help="YAML file; see the example")
+    command.add_argument("--spec", type=user_path, required=True, help="YAML file; see the example")
     return run(main, command, arguments)
 
 

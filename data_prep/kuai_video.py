@@ -49,6 +49,7 @@ from _common import (
 from _tables import read_tables
 from _x1 import Published, as_codes, differences, provenance, tied_chunks, x1_files
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.prepared.columns_io import check_labels, check_periods
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
@@ -180,7 +181,7 @@ def cli(arguments: list[str] | None = None) -> int:
         "Prepare KuaiVideo (KuaiVideo_s1) from the published x1 files.",
         "python data_prep/kuai_video.py --data KuaiVideo_x1 --out data/KuaiVideo_s1",
     )
-    command.add_argument("--data", type=Path, required=True, help="folder of the x1 files")
+    command.add_argument("--data", type=user_path, required=True, help="folder of the x1 files")
     return run(main, command, arguments)
 
 

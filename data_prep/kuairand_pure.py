@@ -41,6 +41,7 @@ from _common import (
 )
 from _tables import find_all, find_one, read_header, read_tables, require_columns
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.prepared.columns_io import check_labels, check_periods
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
@@ -286,7 +287,7 @@ def cli(arguments: list[str] | None = None) -> int:
         "Prepare KuaiRand-Pure (KuaiRandPure_s1).",
         "python data_prep/kuairand_pure.py --data KuaiRand-Pure --out data/KuaiRandPure_s1",
     )
-    command.add_argument("--data", type=Path, required=True, help="folder of the raw files")
+    command.add_argument("--data", type=user_path, required=True, help="folder of the raw files")
     return run(main, command, arguments)
 
 

@@ -38,6 +38,7 @@ from _common import (
 )
 from _tables import require_columns
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.prepared.columns_io import check_periods
@@ -200,12 +201,12 @@ def cli(arguments: list[str] | None = None) -> int:
     )
     command.add_argument(
         "--data",
-        type=Path,
+        type=user_path,
         help=f"folder with {', '.join(COLUMNS)}, or the wheel {WHEEL} (default: download it)",
     )
     command.add_argument(
         "--cache",
-        type=Path,
+        type=user_path,
         help="folder for the downloaded wheel (default: raw/movielens_100k beside --out)",
     )
     return run(main, command, arguments)

@@ -53,6 +53,7 @@ from _taobao_histories import file_count, look_up, split_log
 from _taobao_x1 import read_x1
 from _x1 import provenance
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError, OutputError
 from fuxictr_loopfm.files.atomic import scratch_dir
 from fuxictr_loopfm.prepared.columns_io import check_periods
@@ -226,7 +227,7 @@ def cli(arguments: list[str] | None = None) -> int:
         "Prepare TaobaoAd (TaobaoAd_s1, or TaobaoAdApprox_s1 with --x1).",
         "python data_prep/taobao_ad.py --data Ali_Display_Ad_Click --out data/TaobaoAd_s1",
     )
-    command.add_argument("--data", type=Path, required=True, help="folder of the raw files")
+    command.add_argument("--data", type=user_path, required=True, help="folder of the raw files")
     command.add_argument(
         "--x1", action="store_true", help="--data holds TaobaoAd_x1; make an approximate stream"
     )

@@ -6,6 +6,7 @@ Usage: python model_zoo/run_param_tuner.py --config TUNER.yaml --gpu -1 -1
 import argparse
 from pathlib import Path
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.evidence.benchmark.sweep import sweep
 from fuxictr_loopfm.exits import one_message
 
@@ -15,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog=__doc__.splitlines()[2]
     )
-    parser.add_argument("--config", type=Path, required=True, help="tuner YAML or its folder")
+    parser.add_argument("--config", type=user_path, required=True, help="tuner YAML or its folder")
     parser.add_argument("--tag", default=None, help="run only expids that contain this text")
     parser.add_argument(
         "--gpu", nargs="+", type=int, default=[-1], help="one process per entry; -1 is the CPU"

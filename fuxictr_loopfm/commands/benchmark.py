@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_jobs, add_seeds, add_zoo
+from fuxictr_loopfm.config.paths import user_path
 
 SUMMARY = "Run models x methods x seeds on a data set and print the leaderboard."
 EXAMPLE = "loopfm benchmark --dataset MovieLens100K_s1 --seeds 3"
@@ -19,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", help="default: all")
     add_seeds(parser)
     add_jobs(parser)
-    parser.add_argument("--out", type=Path, help="output folder (default runs/<dataset>)")
+    parser.add_argument("--out", type=user_path, help="output folder (default runs/<dataset>)")
     add_zoo(parser)
     parser.add_argument(
         "--own-sequences",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from fuxictr_loopfm.commands.options import EXPERIMENT_EXAMPLE, add_experiment, workspace
+from fuxictr_loopfm.config.paths import user_path
 
 SUMMARY = "Write materialised histories for FuxiCTR's own loaders (npz and parquet)."
 EXAMPLE = f"loopfm export {EXPERIMENT_EXAMPLE} --out exported"
@@ -14,7 +14,7 @@ EXAMPLE = f"loopfm export {EXPERIMENT_EXAMPLE} --out exported"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """An experiment, which of its splits, and where to."""
     add_experiment(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--out", type=user_path, required=True, help="folder to write to")
     parser.add_argument("--split", nargs="+", default=["train", "test"], choices=["train", "test"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import ConfigError
 
 SUMMARY = "Delete users from a prepared data set and all its artifacts, or outdated artifacts."
@@ -13,10 +14,10 @@ EXAMPLE = "loopfm forget --prepared data/prepared/KuaiRandPure_s1 --artifacts da
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Whom to forget, where, and how thoroughly."""
-    parser.add_argument("--prepared", type=Path, required=True, help="the prepared data set")
+    parser.add_argument("--prepared", type=user_path, required=True, help="the prepared data set")
     parser.add_argument(
         "--artifacts",
-        type=Path,
+        type=user_path,
         nargs="+",
         required=True,
         metavar="FOLDER",
@@ -25,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--user", nargs="+", metavar="ID", help="users to delete")
-    whom.add_argument("--user-file", type=Path, metavar="FILE", help="the same, one id a line")
+    whom.add_argument("--user-file", type=user_path, metavar="FILE", help="the same, one id a line")
     whom.add_argument(
         "--outdated",
         action="store_true",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import LoopFMError
 
 SUMMARY = "Say what is in a store or a prepared data set."
@@ -13,7 +14,7 @@ EXAMPLE = "loopfm inspect data/artifacts/KuaiRandPure_s1/store-0123456789abcdef"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """A folder."""
-    parser.add_argument("folder", type=Path, help="store or prepared data set")
+    parser.add_argument("folder", type=user_path, help="store or prepared data set")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from fuxictr_loopfm.config.paths import user_path
 
 SUMMARY = "Make a leaderboard from run records."
 EXAMPLE = "loopfm leaderboard runs/KuaiRandPure_s1/records --out runs/KuaiRandPure_s1"
@@ -11,8 +12,8 @@ EXAMPLE = "loopfm leaderboard runs/KuaiRandPure_s1/records --out runs/KuaiRandPu
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Records, and where to write the table."""
-    parser.add_argument("records", type=Path, nargs="+", help="record files or folders")
-    parser.add_argument("--out", type=Path, help="also write leaderboard.{csv,md,html} there")
+    parser.add_argument("records", type=user_path, nargs="+", help="record files or folders")
+    parser.add_argument("--out", type=user_path, help="also write leaderboard.{csv,md,html} there")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.engine import ENGINES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     """``--config``, ``--expid`` and ``--gpu``: which experiment, and where it runs."""
-    parser.add_argument("--config", type=Path, required=True, help="configuration folder")
+    parser.add_argument("--config", type=user_path, required=True, help="configuration folder")
     parser.add_argument("--expid", required=True, help="a vertical model's experiment")
     add_gpu(parser)
 
@@ -43,7 +43,7 @@ def workspace(options: argparse.Namespace) -> Workspace:
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """``--dataset``, ``--data`` and ``--dev``: which data set, and where its files are."""
     parser.add_argument("--dataset", required=True, help="data set id, e.g. KuaiRandPure_s1")
-    parser.add_argument("--data", type=Path, help="raw folder, or a prepared one")
+    parser.add_argument("--data", type=user_path, help="raw folder, or a prepared one")
     parser.add_argument(
         "--dev",
         action="store_true",
@@ -68,7 +68,7 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:
     """``--zoo``."""
-    parser.add_argument("--zoo", type=Path, help="a FuxiCTR clone's model_zoo")
+    parser.add_argument("--zoo", type=user_path, help="a FuxiCTR clone's model_zoo")
 
 
 def add_gpu(parser: argparse.ArgumentParser) -> None:

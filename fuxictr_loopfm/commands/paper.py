@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_jobs, add_seeds, add_zoo
+from fuxictr_loopfm.config.paths import user_path
 
 SUMMARY = "Run a table of the LoopFM paper and print ours beside the paper's."
 EXAMPLE = "loopfm paper --table 2 --dataset MovieLens100K_s1 --seeds 3"
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", help="other vertical models than the table's")
     add_seeds(parser)
     add_jobs(parser)
-    parser.add_argument("--out", type=Path, help="output folder (default runs/paper/<dataset>)")
+    parser.add_argument("--out", type=user_path, help="output folder (runs/paper/<dataset>)")
     add_zoo(parser)
     add_gpu(parser)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import LoopFMError
 
 SUMMARY = "Put finished runs into benchmark_configs: records, entries, leaderboard, tables."
@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Which results to publish, and which documents show them."""
     parser.add_argument(
         "results",
-        type=Path,
+        type=user_path,
         nargs="*",
         help="output folders of `benchmark` and `paper`; without one, what is committed is "
         "written anew from its records",
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fill",
-        type=Path,
+        type=user_path,
         nargs="+",
         default=[],
         metavar="DOCUMENT",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fuxictr_loopfm.commands.options import add_gpu, add_zoo
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import ConfigError, LoopFMError
 from fuxictr_loopfm.evidence.tables import aligned
 
@@ -21,20 +22,20 @@ _SHOWN = 10
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which record, and what to run it with."""
-    parser.add_argument("record", type=Path, help="record (.json), or records (.jsonl, folder)")
+    parser.add_argument("record", type=user_path, help="record (.json); records (.jsonl, folder)")
     parser.add_argument("--expid", help="of several records, that of this experiment")
     parser.add_argument("--seed", type=int, help="of several records, that of this seed")
     parser.add_argument("--method", help="of several records, that of this method")
-    parser.add_argument("--data", type=Path, help="raw folder, or a prepared one (default: data/)")
+    parser.add_argument("--data", type=user_path, help="raw folder or a prepared one (data/)")
     parser.add_argument(
-        "--data-root", type=Path, help="where artifacts are reused and built (default: data/)"
+        "--data-root", type=user_path, help="where artifacts are reused and built (default: data/)"
     )
     parser.add_argument(
         "--fresh", action="store_true", help="reuse nothing: teacher, log and store are made anew"
     )
     add_zoo(parser)
     add_gpu(parser)
-    parser.add_argument("--out", type=Path, help="also write the new record there")
+    parser.add_argument("--out", type=user_path, help="also write the new record there")
 
 
 def run(options: argparse.Namespace) -> None:

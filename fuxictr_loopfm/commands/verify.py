@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import LoopFMError
 
 SUMMARY = "Check artifacts: checksums, whose they are, and a store's causality against the log."
@@ -18,11 +18,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """A folder, and the log to check it against."""
     parser.add_argument(
         "folder",
-        type=Path,
+        type=user_path,
         help="an artifact: prepared data set, encoded view, teacher, extraction log, store, "
         "pointers, records; or a folder of them, such as a whole data root",
     )
-    parser.add_argument("--prepared", type=Path, help="prepared data set to check them against")
+    parser.add_argument("--prepared", type=user_path, help="prepared data set to check against")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fuxictr_loopfm.config.argument_rules import argument_problems
+from fuxictr_loopfm.config.feature_choice import feature_choice_problems
+from fuxictr_loopfm.config.metric_rules import group_problems
 from fuxictr_loopfm.config.names import split_names
-from fuxictr_loopfm.config.param_rules import argument_problems
 from fuxictr_loopfm.config.zoo import load_model_class
 from fuxictr_loopfm.errors import ConfigError, DataError, did_you_mean
 from fuxictr_loopfm.prepared.parts import INDEX_COLUMNS
@@ -45,12 +47,16 @@ def require_sound(experiment: Experiment, teacher: Experiment | None, spec: Data
 
 
 def require_model(experiment: Experiment) -> None:
-    """Refuse a model that no zoo has, and params that nobody reads.
+    """Refuse what a run without a prepared data set could not do, before anything is encoded.
+
+    That is a model that no zoo has, params that nobody reads, and groups that are not there.
 
     Raises:
         ConfigError: with every problem found.
     """
     problems = _model_problems(experiment)
+    groups = group_problems(experiment.params, experiment.columns.names())
+    problems += [f"{experiment.where}: {text}" for text in groups]
     if problems:
         raise ConfigError(problems, _REMEDY)
 
@@ -113,6 +119,7 @@ def _model_problems(experiment: Experiment) -> list[str]:
     except ConfigError as error:
         return [f"{experiment.where}: {text}" for text in error.problems]
     found = argument_problems(model_class, experiment.params)
+    found += feature_choice_problems(experiment.params, experiment.columns.order)
     return [f"{experiment.where}: {text}" for text in found]
 
 

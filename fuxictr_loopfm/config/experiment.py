@@ -11,6 +11,7 @@ from fuxictr_loopfm.config.folders import load_params
 from fuxictr_loopfm.config.key_rules import read_keys
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.param_rules import problems_of_params
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.errors import ConfigError
 
@@ -71,9 +72,10 @@ class Experiment:
         Raises:
             ConfigError: see ``load_params`` and ``read_keys``.
         """
+        config_dir = user_path(config_dir).absolute()
         params = load_params(config_dir, expid, base_dir)
         params.update(overrides or {}, gpu=gpu)
-        where = f"{_model_file(Path(config_dir))}: {expid}"
+        where = f"{_model_file(config_dir)}: {expid}"
         return cls.from_params(params, where, base_dir=base_dir, zoo=zoo, config_dir=config_dir)
 
     @classmethod

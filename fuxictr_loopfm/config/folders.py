@@ -11,8 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fuxictr_loopfm.config.paths import absolute_path, user_path
+from fuxictr_loopfm.data.pretrained import PRETRAINED
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.files.plain_text import PlainTextError, load_yaml
+from fuxictr_loopfm.files.scalars import numbers_of_another_base
 
 PATH_KEYS = (
     "data_root",
@@ -44,6 +47,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
         value = load_yaml(path)
+        problems = numbers_of_another_base(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a YAML file, found none. Check the path.") from None
     except OSError as error:
@@ -53,6 +57,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
         raise ConfigError(f"{path}: expected a mapping at the top, found {found}", _REMEDY)
+    if problems:
+        raise ConfigError(problems)
     return value
 
 
@@ -78,8 +84,9 @@ def expids(config_dir: Path | str) -> list[str]:
         ConfigError: a file of the folder is not plain YAML, or a name is none. FuxiCTR's tuner
             reads the folder again with a loader that trusts it, so data sets are read here too.
     """
-    sections, files = _sections(Path(config_dir), "model_config")
-    _sections(Path(config_dir), "dataset_config")
+    config_dir = user_path(config_dir).absolute()
+    sections, files = _sections(config_dir, "model_config")
+    _sections(config_dir, "dataset_config")
     names = [name for name in sections if name != "Base"]
     for name in names:
         _require_name("expid", name, files[0])
@@ -106,7 +113,7 @@ def load_params(config_dir: Path | str, expid: str, base_dir: Path | str) -> dic
     Raises:
         ConfigError: folder, expid or dataset id unknown; the nearest known one is named.
     """
-    config_dir = Path(config_dir).expanduser().absolute()
+    config_dir = user_path(config_dir).absolute()
     models, model_files = _sections(config_dir, "model_config")
     if expid not in models or expid == "Base":
         raise ConfigError(_unknown("expid", expid, models, model_files[0]))
@@ -131,8 +138,22 @@ def load_params(config_dir: Path | str, expid: str, base_dir: Path | str) -> dic
         if isinstance(params.get(key), str):
             if "\0" in params[key]:
                 raise ConfigError(f"{config_dir}: {expid}: {key}: expected a path, found a NUL")
-            params[key] = str((Path(base_dir) / Path(params[key]).expanduser()).resolve())
+            params[key] = str(absolute_path(params[key], base_dir))
+    if "feature_cols" in params:
+        params["feature_cols"] = _with_absolute_paths(params["feature_cols"], base_dir)
     return params
+
+
+def _with_absolute_paths(columns: Any, base_dir: Path | str) -> Any:
+    """``feature_cols`` whose ``pretrained_emb`` do not depend on the current folder."""
+    if not isinstance(columns, list):
+        return columns
+    return [
+        {**column, PRETRAINED: str(absolute_path(column[PRETRAINED], base_dir))}
+        if isinstance(column, dict) and isinstance(column.get(PRETRAINED), str)
+        else column
+        for column in columns
+    ]
 
 
 def _section(sections: dict[str, Any], name: str, path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fuxictr_loopfm.config.keys import REGISTRIES, LoopFMKeys, known_options
 from fuxictr_loopfm.config.names import PREFIX, split_names
 from fuxictr_loopfm.distillation.registry import TRANSFERS
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
+from fuxictr_loopfm.files.scalars import meant_bool, meant_number, meant_text
 from fuxictr_loopfm.layers.registry import ENCODERS
 from fuxictr_loopfm.prepared.known import MOST_SECONDS
 from fuxictr_loopfm.prepared.parts import MAX_HISTORY
@@ -88,7 +89,8 @@ def coerced(name: str, value: Any, annotation: Any) -> tuple[str | None, Any]:
         return (None, None) if optional else (f"expected {kind}, found null", None)
     if kind == "bool" or isinstance(value, bool):
         good = kind == "bool" and isinstance(value, bool)
-        return (None if good else f"expected {kind}, found {value!r}"), value
+        hint = meant_bool(value) if kind == "bool" else meant_text(value) if kind == "str" else ""
+        return (None if good else f"expected {kind}, found {value!r}{hint}"), value
     if kind == "int" and isinstance(value, (int, float)) and float(value).is_integer():
         return None, int(value)
     if kind == "float" and isinstance(value, (int, float, str)):
@@ -102,7 +104,8 @@ def coerced(name: str, value: Any, annotation: Any) -> tuple[str | None, Any]:
         ), number
     if kind == "str" and isinstance(value, str):
         return None, value
-    return f"expected {kind}, found {value!r}", value
+    hint = meant_text(value) if kind == "str" else meant_number(value)
+    return f"expected {kind}, found {value!r}{hint}", value
 
 
 def problems_of(keys: LoopFMKeys) -> list[str]:

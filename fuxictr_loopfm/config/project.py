@@ -16,6 +16,7 @@ from typing import Any
 
 from fuxictr_loopfm.config.checkout import ZOO, Checkout
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.paths import absolute_path
 from fuxictr_loopfm.config.zoo import import_project
 
 SCRIPT = "run_expid.py"
@@ -54,7 +55,7 @@ class Project:
         It is that of the nearest ``run_expid.py`` above the folder; else the checkout that the
         package runs from; else the current folder.
         """
-        for folder in Path(config).resolve().parents:
+        for folder in absolute_path(config).parents:
             if (folder / SCRIPT).is_file():
                 return cls.of_script(folder / SCRIPT)
         checkout = Checkout.find_if_any()

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from fuxictr_loopfm.errors import did_you_mean
+from fuxictr_loopfm.files.scalars import meant_number, meant_text
 from fuxictr_loopfm.prepared.parts import is_integer
 
 Check = Callable[[Any], "str | None"]
 
-_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _REGULARIZER = re.compile(r"(l[12]\(\s*[\d.eE+-]+\s*\)|l1_l2\(\s*[\d.eE+-]+\s*,\s*[\d.eE+-]+\s*\))")
 _BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
 
@@ -22,7 +22,7 @@ def whole(low: int, high: int | None = None) -> Check:
 
     def check(value: Any) -> str | None:
         if not is_integer(value):
-            return f"expected a whole number, found {value!r}"
+            return f"expected a whole number, found {value!r}{meant_number(value)}"
         if value < low or (high is not None and value > high):
             expected = f"{low} or more" if high is None else f"{low} to {high}"
             return f"expected {expected}, found {value}"
@@ -44,7 +44,7 @@ def is_positive(value: Any) -> str | None:
     """A finite number above 0."""
     if is_number(value) and value > 0:
         return None
-    return f"expected a number above 0, found {value!r}{_scientific_hint(value)}"
+    return f"expected a number above 0, found {value!r}{meant_number(value)}"
 
 
 def one_of(*known: str) -> Check:
@@ -53,15 +53,17 @@ def one_of(*known: str) -> Check:
     def check(value: Any) -> str | None:
         if value in known:
             return None
-        hint = did_you_mean(str(value), known)
+        hint = meant_text(value) or did_you_mean(str(value), known)
         return f"expected one of {list(known)}, found {value!r}{hint}"
 
     return check
 
 
 def is_text(value: Any) -> str | None:
-    """A text, for a name."""
-    return None if isinstance(value, str) and value else f"expected a name, found {value!r}"
+    """A text, for a name or a path."""
+    if isinstance(value, str) and value:
+        return None
+    return f"expected a name, found {value!r}{meant_text(value)}"
 
 
 def is_regularizer(value: Any) -> str | None:
@@ -70,7 +72,7 @@ def is_regularizer(value: Any) -> str | None:
         if _REGULARIZER.fullmatch(value):
             return None
         expected = "a number, l1(x), l2(x) or l1_l2(x,y)"
-        return f"expected {expected}, found {value!r}{_scientific_hint(value)}"
+        return f"expected {expected}, found {value!r}{meant_number(value)}"
     if not is_number(value) or value < 0:
         return f"expected 0 or a number above it, found {value!r}"
     if is_integer(value) and value != 0:
@@ -81,17 +83,14 @@ def is_regularizer(value: Any) -> str | None:
     return None
 
 
+def is_share(value: Any) -> str | None:
+    """A dropout, or a list with one for each layer."""
+    for each in value if isinstance(value, (list, tuple)) else [value]:
+        if each is not None and not (is_number(each) and 0 <= each < 1):
+            return f"expected a share from 0 to below 1, found {each!r}{meant_number(each)}"
+    return None
+
+
 def is_number(value: Any) -> bool:
     """True for a finite int or float."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _scientific_hint(value: Any) -> str:
-    """How to write 1e-5, which YAML 1.1 reads as a text for lack of a point."""
-    if not isinstance(value, str) or not _SCIENTIFIC.fullmatch(value):
-        return ""
-    mantissa, exponent = re.split("[eE]", value)
-    mantissa = mantissa.rstrip(".")
-    mantissa += "" if "." in mantissa else ".0"
-    exponent = exponent if exponent[0] in "+-" else f"+{exponent}"
-    return f"; YAML takes {value} for a text, write {mantissa}e{exponent}"

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fuxictr_loopfm.data.evaluated import feature_problems
+from fuxictr_loopfm.data.column_rules import (
+    HISTORY_TYPE,
+    column_problems,
+    dtype_problems,
+    sharing_problems,
+)
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.prepared.parts import character_problems
-
-HISTORY_TYPE = "loopfm_sequence"
-TYPES = ("categorical", "numeric", "sequence", "meta")
-DTYPES = ("str", "int", "float")
-PADDINGS = ("pre", "post")
-NORMALIZERS = ("StandardScaler", "MinMaxScaler")
+from fuxictr_loopfm.files.scalars import meant_bool, meant_text
 
 ColumnDict = dict[str, Any]
 
@@ -56,15 +55,15 @@ class ColumnPlan:
         problems += label_problems
         for column in features:
             if column.get("type") != HISTORY_TYPE:
-                problems += _column_problems(column, f"{where}: feature_cols: {column['name']}")
+                problems += column_problems(column, f"{where}: feature_cols: {column['name']}")
         for column in labels:
-            problems += _dtype_problems(column, f"{where}: label_col: {column['name']}")
+            problems += dtype_problems(column, f"{where}: label_col: {column['name']}")
         names = [column["name"] for column in (*features, *labels)]
         problems += [
             f"{where}: column {name} is described {names.count(name)} times, expected once"
             for name in sorted({name for name in names if names.count(name) > 1})
         ]
-        problems += _sharing_problems(features, where)
+        problems += sharing_problems(features, where)
         if problems:
             raise ConfigError(problems)
         return cls(
@@ -143,60 +142,19 @@ def _expanded(value: Any, where: str) -> tuple[list[ColumnDict], list[str]]:
             raise ConfigError(f"{where}: expected a column with a name, found {entry!r}")
         names = entry["name"] if isinstance(entry["name"], (list, tuple)) else [entry["name"]]
         active = entry.get("active", True)
+        shown = ", ".join(map(str, names))
         if not isinstance(active, bool):
-            shown = ", ".join(map(str, names))
-            problems.append(f"{where}: {shown}: active: expected true or false, found {active!r}")
+            hint = meant_bool(active)
+            problems.append(
+                f"{where}: {shown}: active: expected true or false, found {active!r}{hint}"
+            )
+        problems += [
+            f"{where}: {shown}: name: expected a text, found {name!r}{meant_text(name)}"
+            for name in names
+            if not isinstance(name, str)
+        ]
         if active is not False:
             columns += [
                 {"active": True, **copy.deepcopy(dict(entry)), "name": str(name)} for name in names
             ]
     return columns, problems
-
-
-def _column_problems(column: ColumnDict, where: str) -> list[str]:
-    problems = _dtype_problems(column, where)
-    problems += [f"{where}: {text}" for text in feature_problems(column)]
-    problems += character_problems(where, column["name"])
-    if column.get("type") not in TYPES:
-        expected = [*TYPES, HISTORY_TYPE]
-        problems.append(f"{where}: type: expected one of {expected}, found {column.get('type')!r}")
-    if "category_processor" in column:
-        problems.append(f"{where}: category_processor: FuxiCTR 2.3.10 cannot transform buckets")
-    if column.get("normalizer", NORMALIZERS[0]) not in NORMALIZERS:
-        found = column["normalizer"]
-        problems.append(f"{where}: normalizer: expected one of {NORMALIZERS}, found {found!r}")
-    if column.get("remap", True) is not True and column.get("type") != "meta":
-        problems.append(f"{where}: remap: FuxiCTR 2.3.10 fits no vocabulary without it")
-    if column.get("padding", "post") not in PADDINGS:
-        problems.append(f"{where}: padding: expected pre or post, found {column['padding']!r}")
-    max_len = column.get("max_len", 0)
-    if not isinstance(max_len, int) or max_len < 0:
-        problems.append(f"{where}: max_len: expected 0 or more, found {max_len!r}")
-    return problems
-
-
-def _dtype_problems(column: ColumnDict, where: str) -> list[str]:
-    found = column.get("dtype")
-    return [] if found in DTYPES else [f"{where}: dtype: expected one of {DTYPES}, found {found!r}"]
-
-
-def _sharing_problems(features: list[ColumnDict], where: str) -> list[str]:
-    problems: list[str] = []
-    dtypes: dict[str, Any] = {}
-    for column in features:
-        name, shared = column["name"], column.get("share_embedding")
-        if column.get("type") == HISTORY_TYPE:
-            continue
-        if shared is not None and shared not in dtypes:
-            problems.append(
-                f"{where}: {name}: share_embedding: expected a column described before {name}, "
-                f"found {shared!r}"
-            )
-        elif shared is not None and dtypes[shared] != column.get("dtype"):
-            problems.append(
-                f"{where}: {name}: dtype: expected {dtypes[shared]!r} as in {shared!r}, whose "
-                f"vocabulary it shares, found {column.get('dtype')!r}"
-            )
-        if column.get("type") in ("categorical", "sequence"):
-            dtypes[name] = column.get("dtype")
-    return problems

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from fuxictr_loopfm.data.columns import HISTORY_TYPE
+from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
 from fuxictr_loopfm.data.prefetch import prefetched
 from fuxictr_loopfm.data.ragged import Padding, padded_rows
 from fuxictr_loopfm.data.tables import column_names, parquet_parts, read_column, row_count

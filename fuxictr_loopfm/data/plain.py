@@ -136,6 +136,16 @@ def _source_files(path: str, data_format: str) -> list[Path]:
     return files
 
 
+def content_of(path: str, data_format: str) -> str:
+    """SHA-256 of a split's file, or a fingerprint of the files of its folder.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    digests = [_stamp(file) for file in _source_files(path, data_format)]
+    return digests[0] if len(digests) == 1 else fingerprint(digests)
+
+
 def _stamp(path: Path) -> str:
     try:
         return file_sha256(path)

@@ -6,7 +6,7 @@ from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.config.early_checks import ALL_COLUMNS
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
-from fuxictr_loopfm.data.columns import HISTORY_TYPE
+from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
 from fuxictr_loopfm.data.current_source import CurrentSource
 from fuxictr_loopfm.data.dataloader import BatchSource
 from fuxictr_loopfm.data.history_source import HistorySource

@@ -18,12 +18,11 @@ from fuxictr_loopfm.config.early_checks import require_model
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
-from fuxictr_loopfm.data.plain import PlainPaths, build_plain
+from fuxictr_loopfm.data.plain import PlainPaths, build_plain, content_of
 from fuxictr_loopfm.data.plain_labels import binary_labels
 from fuxictr_loopfm.data.tables import read_column
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import fingerprint
-from fuxictr_loopfm.files.seals import file_sha256
 from fuxictr_loopfm.host.loaders import loaders_by_split
 from fuxictr_loopfm.host.model import count_parameters, new_model, read_feature_map
 from fuxictr_loopfm.host.trainer import evaluate
@@ -36,7 +35,7 @@ FILES = ("train_data", "valid_data", "test_data")
 
 
 def _require_both_classes(params: Mapping[str, Any], encoded: PlainPaths) -> None:
-    """A file to validate or test on must have clicks and others, or the training was for nothing.
+    """Each file must have clicks and others, or the training was for nothing.
 
     Raises:
         DataError: it has not.
@@ -45,13 +44,27 @@ def _require_both_classes(params: Mapping[str, Any], encoded: PlainPaths) -> Non
     (label,) = plan.labels[:1]
     if label["name"] not in binary_labels(params, plan):
         return
-    for name, path in (("valid_data", encoded.valid), ("test_data", encoded.test)):
+    for name, path in zip(FILES, encoded[:3], strict=True):
         values = np.unique(read_column([Path(str(path))], label["name"]))
         if not np.array_equal(values, (0, 1)):
             raise DataError(
                 f"{params[name]}: {label['name']}: expected labels 0 and 1, found "
                 f"{values[:5].tolist()}. Give {name} with both, of a longer time for example."
             )
+
+
+def _require_an_evaluation(experiment: Experiment, batches: int) -> None:
+    """FuxiCTR saves weights when it evaluates, and ends by loading what it saved.
+
+    Raises:
+        ConfigError: ``eval_steps`` are more than there are.
+    """
+    steps, epochs = experiment.params.get("eval_steps"), experiment.params.get("epochs", 1)
+    if steps is not None and steps > batches * epochs:
+        raise ConfigError(
+            f"{experiment.where}: eval_steps: expected at most the {batches * epochs} steps of "
+            f"{epochs} epochs, found {steps}. Give null to evaluate after each epoch."
+        )
 
 
 def run_plain(
@@ -77,15 +90,17 @@ def run_plain(
     require_model(experiment)
     started = utc_now()
     encoded = build_plain(params)
-    data = {name: file_sha256(params[name]) for name in FILES}
+    data_format = str(params.get("data_format", "csv"))
+    data = {name: content_of(params[name], data_format) for name in FILES}
     _require_both_classes(params, encoded)
     feature_map = read_feature_map(Path(encoded.feature_map), params)
     model = new_model(experiment, feature_map)
     logging.info("Total number of parameters: %d.", count_parameters(model))
     paths = {"train": encoded.train, "valid": encoded.valid, "test": encoded.test}
     made = loaders_by_split(feature_map, LoopFMDataLoader, paths, params)
+    _require_an_evaluation(experiment, len(made["train"]))
     clock = time.perf_counter()
-    model.fit(made["train"], epochs=params["epochs"], validation_data=made["valid"])
+    model.fit(made["train"], epochs=params.get("epochs", 1), validation_data=made["valid"])
     seconds = time.perf_counter() - clock
     logging.info("****** Validation evaluation ******")
     results = {"valid": evaluate(model, made["valid"])[0]}

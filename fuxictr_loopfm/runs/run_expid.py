@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.config.project import Project
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.exits import one_message
@@ -73,7 +74,7 @@ def found_config(config: str, folder: Path) -> Path:
         config: as given; ``~`` is the home folder.
         folder: of the script.
     """
-    given = Path(config).expanduser()
+    given = user_path(config)
     beside = folder / given
     return (beside if not given.exists() and beside.exists() else given).absolute()
 

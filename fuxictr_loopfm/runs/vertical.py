@@ -15,7 +15,7 @@ from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import identity_config, model_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
-from fuxictr_loopfm.data.columns import HISTORY_TYPE
+from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
 from fuxictr_loopfm.distillation.distiller import Distiller
 from fuxictr_loopfm.errors import ConfigError

@@ -79,7 +79,8 @@ def edit(loop: Loop, kind: str, section: str, **changes: Any) -> None:
             {"loopfm_kd": "aux_head", "loopfm_kd_trunk": "dnn"},
             "'dnn' is no module",
         ),
-        ({"hidden_units": "many"}, "model DeepFM"),
+        ({"hidden_units": "many"}, "hidden_units: expected whole numbers such as"),
+        ({"hidden_activations": "nope"}, "model DeepFM"),
     ],
 )
 def test_wrong_experiments(

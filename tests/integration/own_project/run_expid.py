@@ -1,8 +1,4 @@
-import os
-
-os.chdir(os.path.dirname(os.path.realpath(__file__)))
-
-from fuxictr_loopfm import main  # noqa: E402
+from fuxictr_loopfm import main
 
 if __name__ == "__main__":
     main(__file__)

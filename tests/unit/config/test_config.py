@@ -55,6 +55,32 @@ def test_base_then_expid_then_data_set(tmp_path: Path) -> None:
     }
 
 
+def test_the_home_folder_and_embedding_files_are_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    columns = "\n    feature_cols: [{name: a, pretrained_emb: ../a.h5}, {name: b}]"
+    folder(tmp_path, MODELS, DATASETS.replace("../data", "~/data") + columns)
+    params = load_params("", "DeepFM_test", tmp_path / "zoo" / "DeepFM")
+    assert params["data_root"] == str(tmp_path / "home" / "data")
+    embedding = str(tmp_path / "zoo" / "a.h5")
+    assert params["feature_cols"] == [{"name": "a", "pretrained_emb": embedding}, {"name": "b"}]
+    with pytest.raises(ConfigError, match="^~nobody-here/x: expected a path, or ~ for your home"):
+        load_params("~nobody-here/x", "DeepFM_test", tmp_path)
+
+
+def test_messages_show_the_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"^{tmp_path / 'configs'}: expected model_config.yaml"):
+        load_params("configs", "DeepFM_test", tmp_path)
+
+
+def test_numbers_that_yaml_reads_to_another_base_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"shared: seed: 010 is a number to base 8"):
+        load_params(folder(tmp_path, MODELS.replace("seed: 2", "seed: 010")), "DeepFM_test", "")
+
+
 def test_expids_in_file_order_without_base(tmp_path: Path) -> None:
     assert expids(folder(tmp_path)) == ["shared", "DeepFM_test"]
 

@@ -12,9 +12,12 @@ import torch
 from torch import nn
 
 from fuxictr_loopfm.commands.options import at_least_one
+from fuxictr_loopfm.config.argument_rules import argument_problems
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.early_checks import require_usable
-from fuxictr_loopfm.config.param_rules import argument_problems, problems_of_params
+from fuxictr_loopfm.config.feature_choice import feature_choice_problems
+from fuxictr_loopfm.config.metric_rules import group_problems
+from fuxictr_loopfm.config.param_rules import problems_of_params
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.extraction.extractor import require_variation
 from fuxictr_loopfm.prepared.parts import Periods
@@ -43,6 +46,13 @@ GOOD: dict[str, Any] = {
 def test_params_that_fuxictr_takes_are_taken() -> None:
     assert problems_of_params(GOOD) == []
     assert problems_of_params({**GOOD, "optimizer": "SGD", "loss": "mse_loss"}) == []
+    for changes in (
+        {"monitor": {"AUC": 1, "logloss": -0.5}, "monitor_mode": "max"},
+        {"monitor": "logloss", "monitor_mode": "min"},
+        {"embedding_regularizer": 1.0e-5, "regularizer": "l2(0.1)"},
+        {"net_dropout": [0, 0.5], "eval_steps": None, "shuffle": True},
+    ):
+        assert problems_of_params({**GOOD, **changes}) == []
 
 
 @pytest.mark.parametrize(
@@ -64,6 +74,17 @@ def test_params_that_fuxictr_takes_are_taken() -> None:
         ({"metrics": ["AUC", "NDCG(k=3)"]}, "metrics: expected some of"),
         ({"monitor": {"AUC": "high"}}, "monitor: AUC: expected a number as its weight"),
         ({"monitor": "AUCC"}, "monitor: expected some of"),
+        ({"monitor": "NE"}, "monitor: expected some of"),
+        ({"monitor": "NDCG(__import__('os').getcwd())"}, "monitor: expected some of"),
+        ({"monitor": False}, "monitor: expected a metric or weights such as"),
+        ({"monitor": "logloss"}, "expected min for monitor=logloss, found max, which keeps the"),
+        ({"eval_steps": 0}, "eval_steps: expected 1 or more, found 0"),
+        ({"batch_size": "64"}, "batch_size: expected a whole number, found '64'; it is a text"),
+        ({"learning_rate": "1.5e5"}, "YAML takes 1.5e5 for a text, write 1.5e+5"),
+        ({"regularizer": 1}, "regularizer: expected a number with a point, found 1; write 1.0"),
+        ({"net_dropout": 1}, "net_dropout: expected a share from 0 to below 1, found 1"),
+        ({"optimizer": "LBFGS"}, "optimizer: expected a class of torch.optim that trains any"),
+        ({"optimizer": False}, "optimizer: expected a name, found False; YAML reads NO, off and"),
         ({"monitor_mode": "maximum"}, "monitor_mode: expected one of ['max', 'min']"),
         ({"shuffle": "False"}, "shuffle: expected true or false, found the text 'False'; write"),
         ({"embedding_regularizer": "1e-5"}, "YAML takes 1e-5 for a text, write 1.0e-5"),
@@ -77,6 +98,28 @@ def test_params_that_fuxictr_takes_are_taken() -> None:
 def test_params_that_would_fail_late(changes: dict[str, Any], problem: str) -> None:
     (found,) = problems_of_params({**GOOD, **changes})
     assert problem in found
+
+
+def test_groups_of_a_plain_data_set() -> None:
+    grouped = {**GOOD, "group_id": "user"}
+    assert group_problems(grouped, ["user", "item"]) == []
+    problems = group_problems({**GOOD, "group_id": None}, ["user", "item"])
+    expected = "group_id: expected a column to group by for"
+    assert problems == [f"{expected} gAUC, found null", f"{expected} NDCG(k=3), found null"]
+    (problem,) = group_problems({**GOOD, "group_id": "usr"}, ["user", "item"])
+    assert "found 'usr' (did you mean 'user'?); there are ['user', 'item']" in problem
+
+
+def test_features_that_are_chosen_or_described_again_must_be_there() -> None:
+    specs = [{"name": ["user", "itm"], "embedding_dim": 8}]
+    params = {**GOOD, "use_features": ["user", "item", "age"], "feature_specs": specs}
+    first, second = feature_choice_problems(params, ["user", "item"])
+    assert first.startswith("use_features: expected a feature of feature_cols, found 'age'")
+    assert second.endswith("found 'itm' (did you mean 'item'?)")
+    for wrong in ({"use_features": "user"}, {"feature_specs": ["user"]}):
+        (problem,) = feature_choice_problems(wrong, ["user"])
+        assert "expected a list of" in problem
+    assert feature_choice_problems({"use_features": None, "feature_specs": None}, []) == []
 
 
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +194,42 @@ def test_params_that_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
     assert argument_problems(Model, good) == []
     (found,) = argument_problems(Model, {**good, "batch_nrom": True})
     assert "batch_nrom: neither model Model" in found and "did you mean 'batch_norm'?" in found
+    (found,) = argument_problems(Model, {**good, "hidden_unit": [4]})
+    assert "hidden_unit: neither model Model" in found and "did you mean 'hidden_units'?" in found
     # The right one is there, and the other far from any: FuxiCTR's own configurations have such.
-    assert argument_problems(Model, {**good, "hidden_unit": [4], "gate": 1}) == []
+    assert argument_problems(Model, {**good, "dnn_hidden_units": [4], "gate": 1}) == []
     assert "gate: neither model Model nor FuxiCTR reads such a param" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"batch_norm": "False"}, "batch_norm: expected true or false, found 'False'; in quotes"),
+        ({"net_dropout": "1e-1"}, "net_dropout: expected a number such as 0, found '1e-1'; YAML"),
+        ({"activation": False}, "activation: expected a text such as 'ReLU', found False; YAML"),
+        ({"hidden_units": 64}, "hidden_units: expected whole numbers such as [64, 64], found 64"),
+        ({"hidden_units": [64, 0.5]}, "hidden_units: expected whole numbers such as [64, 64]"),
+        ({"hidden_units": [64, 0]}, "hidden_units: expected whole numbers such as [64, 64]"),
+    ],
+)
+def test_values_that_an_argument_cannot_mean(changes: dict[str, Any], expected: str) -> None:
+    class Model(nn.Module):
+        def __init__(
+            self,
+            hidden_units: Any = (64, 64),
+            batch_norm: Any = False,
+            net_dropout: Any = 0,
+            activation: Any = "ReLU",
+            depth: Any = None,
+            **kwargs: Any,
+        ) -> None:
+            super().__init__()
+            self.gate = kwargs.get("gate_units"), kwargs["beta"]
+
+    good = {"hidden_units": [[8], 8], "net_dropout": [0.5, None], "activation": ["relu"]}
+    read = {"depth": "any", "gate_units": 8, "beta": 0.5, "feature_config": None}
+    assert argument_problems(Model, {**good, **read, "batch_norm": None}) == []
+    (problem,) = argument_problems(Model, {**good, **read, **changes})
+    assert expected in problem
+    (problem,) = argument_problems(Model, {"gate_unit": 8})
+    assert "did you mean 'gate_units'?" in problem

@@ -109,7 +109,11 @@ def test_a_shared_vocabulary_must_exist_and_have_the_same_type(
 @pytest.mark.parametrize("value", [0, 1, "False", "true", None])
 def test_active_is_true_or_false_and_nothing_else(value: Any) -> None:
     (problem,) = _problems(_column("a"), _column(["b", "c"], active=value))
-    assert problem == f"d: feature_cols: b, c: active: expected true or false, found {value!r}"
+    assert problem == f"d: feature_cols: b, c: active: expected true or false, found {value!r}" + (
+        f"; in quotes it is a text, write {value.lower()} without them"
+        if isinstance(value, str)
+        else ""
+    )
     with pytest.raises(ConfigError, match="feature_cols: b: active: expected true or false"):
         active_columns([_column("b", active=value)], "feature_cols")
 
@@ -118,3 +122,28 @@ def test_active_is_true_or_false_and_nothing_else(value: Any) -> None:
 def test_feature_cols_must_be_columns(value: Any) -> None:
     with pytest.raises(ConfigError, match="d: feature_cols: expected a"):
         ColumnPlan.from_params({"dataset_id": "d", "feature_cols": value, "label_col": LABEL})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"min_categ_count": 2}, "min_categ_count: expected a key that FuxiCTR reads, found none"),
+        (
+            {"min_categr_count": "2"},
+            "min_categr_count: expected 1 or more, found '2'; it is a text",
+        ),
+        ({"name": [False, "a"]}, "name: expected a text, found False; YAML reads NO, off"),
+        ({"fill_na": False}, "fill_na: expected a text as in the column, found False; YAML reads"),
+        ({"dtype": "int", "fill_na": "0"}, "fill_na: expected int as in the column, found '0'"),
+        ({"type": "numeric"}, "dtype: expected int or float for numeric, found 'str'"),
+        ({"type": "sequence", "dtype": "int"}, "dtype: expected str for sequence, found 'int'"),
+        ({"type": "sequence", "splitter": 1}, "splitter: expected a text, found 1; YAML reads it"),
+        ({"type": "sequence", "max_len": True}, "max_len: expected 0 or more, found True"),
+        ({"freeze_emb": "False"}, "freeze_emb: expected true or false, found 'False'; in quotes"),
+    ],
+)
+def test_keys_and_values_of_a_column_that_fuxictr_cannot_use(
+    changes: dict[str, Any], expected: str
+) -> None:
+    (problem,) = _problems(_column(**changes))
+    assert expected in problem
