@@ -57,6 +57,8 @@ ALLOWED: dict[str, set[str]] = {
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "h5py": ("store.", "prepared.columns_io", "files.plain_h5"),
     "fuxictr": ("host.", "data.encode", "data.processor"),
+    # Loops that numpy cannot say without a pass per step or per resample.
+    "numba": ("tables.kernels", "analysis.weighted_auc"),
     "torch": (
         "layers.",
         "tables.",

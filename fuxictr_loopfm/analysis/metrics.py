@@ -38,7 +38,7 @@ def evaluate(y: ArrayLike, p: ArrayLike, group: ArrayLike | None = None) -> dict
     labels, scores = _checked(y, p)
     loss = float(cross_entropy(labels, scores).mean())
     one_group = np.zeros(len(labels), dtype=np.int64)
-    values = {"AUC": float(_auc_by_group(labels, scores, one_group)[0][0])}
+    values = {"AUC": float(auc_by_group(labels, scores, one_group)[0][0])}
     grouped = None if group is None else _group_auc(labels, scores, group)
     if grouped is not None:
         values["gAUC"] = grouped
@@ -124,16 +124,16 @@ def _group_auc(
             f"gAUC: expected one group for each of the {len(labels)} rows, found {len(groups)}"
         )
     codes = np.unique(groups, return_inverse=True)[1].ravel()
-    values, sizes = _auc_by_group(labels, scores, codes)
+    values, sizes, _ = auc_by_group(labels, scores, codes)
     if not len(values):
         return None
     return float((values * sizes).sum() / sizes.sum())
 
 
-def _auc_by_group(
+def auc_by_group(
     labels: NDArray[np.bool_], scores: NDArray[np.float64], codes: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """AUC and number of rows of every group with both classes, in the order of the codes.
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """AUC, number of rows and code of every group with both classes, in the order of the codes.
 
     Rows are sorted by (group, score); rows equal in both form a tie block. A click beats all
     non-clicks of its group in earlier blocks and half of those in its own.
@@ -157,4 +157,5 @@ def _auc_by_group(
     group_others = np.add.reduceat(non_clicks, first)
     mixed = (group_clicks > 0) & (group_others > 0)
     pairs = group_clicks[mixed].astype(np.float64) * group_others[mixed]
-    return twice_wins[mixed] / (2 * pairs), (group_clicks + group_others)[mixed]
+    sizes = (group_clicks + group_others)[mixed]
+    return twice_wins[mixed] / (2 * pairs), sizes, codes[start[first]][mixed]

@@ -8,26 +8,22 @@ come from resampling users, because the rows of one user are not independent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fuxictr_loopfm.analysis.metrics import cross_entropy, entropy
+from fuxictr_loopfm.analysis.resampling import (
+    RESAMPLES,
+    Estimate,
+    interval,
+    resampled_totals,
+    user_codes,
+)
 from fuxictr_loopfm.errors import DataError
 
 UPGRADE = "upgrade"
 INITIAL_LAUNCH = "initial launch"
-CONFIDENCE = 0.95
-_CHUNK_ENTRIES = 1 << 23
-
-
-class Estimate(NamedTuple):
-    """A value on all rows and its 95% percentile interval over resampled users."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def transfer_ratio(
     teachers: tuple[ArrayLike, ArrayLike],
     verticals: tuple[ArrayLike, ArrayLike],
     user: ArrayLike,
-    n_boot: int = 1000,
+    n_boot: int = RESAMPLES,
     seed: int = 0,
 ) -> TransferRatio:
     """The vertical models' gain over that of their teachers FM1 and FM2.
@@ -90,53 +86,25 @@ def transfer_ratio(
     clicked = _labels(y)
     fm_gain = _gain(clicked, teachers, ("p_fm1", "p_fm2"))
     vm_gain = _gain(clicked, verticals, ("p_vm1", "p_vm2"))
-    codes = _user_codes(user, len(clicked))
-    if n_boot < 1:
-        raise DataError(f"n_boot: expected at least 1 resample, found {n_boot}")
+    codes = user_codes(user, len(clicked))
     users = int(codes.max()) + 1
     rows = np.bincount(codes, minlength=users).astype(np.float64)
     # Per user: rows, and both gains summed over these rows.
     sums = np.stack(
         [rows, *(np.bincount(codes, gain, minlength=users) for gain in (fm_gain, vm_gain))], axis=1
     )
-    resampled = _resampled(sums, n_boot, np.random.default_rng(seed))
+    resampled = resampled_totals(sums, n_boot, seed)
     whole, unit = sums.sum(axis=0), entropy(clicked)
-    fm = _interval(whole[1] / whole[0] / unit, resampled[:, 1] / resampled[:, 0] / unit)
-    vm = _interval(whole[2] / whole[0] / unit, resampled[:, 2] / resampled[:, 0] / unit)
+    fm = interval(whole[1] / whole[0] / unit, resampled[:, 1] / resampled[:, 0] / unit)
+    vm = interval(whole[2] / whole[0] / unit, resampled[:, 2] / resampled[:, 0] / unit)
     if fm.low <= 0 <= fm.high:
         raise DataError(
             f"{kind} ratio: expected teachers that differ, found dNE_FM {fm.value:.5f} with the "
             f"95% interval {fm.low:.5f} to {fm.high:.5f}, which contains 0; a ratio to it would "
             "mean nothing: compare teachers with a clearer gain, or on more users"
         )
-    ratio = _interval(whole[2] / whole[1], resampled[:, 2] / resampled[:, 1])
+    ratio = interval(whole[2] / whole[1], resampled[:, 2] / resampled[:, 1])
     return TransferRatio(kind, fm, vm, ratio, users, len(clicked), n_boot)
-
-
-def _resampled(
-    sums: NDArray[np.float64], n_boot: int, generator: np.random.Generator
-) -> NDArray[np.float64]:
-    """(n_boot, columns) totals of resamples, in each of which U users are drawn with replacement.
-
-    Args:
-        sums: (U, columns) totals of each user.
-    """
-    users = len(sums)
-    size = max(1, _CHUNK_ENTRIES // users)
-    parts = []
-    for start in range(0, n_boot, size):
-        count = min(size, n_boot - start)
-        drawn = generator.integers(0, users, size=(count, users))
-        drawn += np.arange(count)[:, None] * users
-        weights = np.bincount(drawn.ravel(), minlength=count * users).reshape(count, users)
-        parts.append(weights @ sums)
-    return np.concatenate(parts)
-
-
-def _interval(value: float, resampled: NDArray[np.float64]) -> Estimate:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Estimate(float(value), float(low), float(high))
 
 
 def _labels(y: ArrayLike) -> NDArray[np.bool_]:
@@ -170,13 +138,3 @@ def _losses(clicked: NDArray[np.bool_], p: ArrayLike, name: str) -> NDArray[np.f
     if not np.all((values >= 0) & (values <= 1)):
         raise DataError(f"{name}: expected probabilities in [0, 1]; apply the sigmoid first")
     return np.asarray(cross_entropy(clicked, values).mean(axis=0))
-
-
-def _user_codes(user: ArrayLike, rows: int) -> NDArray[np.int64]:
-    users = np.asarray(user)
-    if users.shape != (rows,):
-        raise DataError(f"user: expected shape ({rows},), found {users.shape}")
-    codes = np.unique(users, return_inverse=True)[1].ravel()
-    if codes.max() == 0:
-        raise DataError("user: expected at least 2 users to resample, found 1")
-    return codes

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fuxictr_loopfm.analysis.transfer_ratio import Estimate, TransferRatio, transfer_ratio
+from fuxictr_loopfm.analysis.resampling import Estimate
+from fuxictr_loopfm.analysis.transfer_ratio import TransferRatio, transfer_ratio
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
 from fuxictr_loopfm.evidence.paper.table import PaperTable, RatioPair

@@ -118,7 +118,7 @@ def test_the_seed_decides_the_interval_and_chunks_do_not_change_the_draws(monkey
     first = transfer_ratio(UPGRADE, *arguments, n_boot=200, seed=4)
     assert transfer_ratio(UPGRADE, *arguments, n_boot=200, seed=4) == first
     assert transfer_ratio(UPGRADE, *arguments, n_boot=200, seed=5).ratio.low != first.ratio.low
-    monkeypatch.setattr("fuxictr_loopfm.analysis.transfer_ratio._CHUNK_ENTRIES", 50 * 7)
+    monkeypatch.setattr("fuxictr_loopfm.analysis.resampling._CHUNK_ENTRIES", 50 * 7)
     chunked = transfer_ratio(UPGRADE, *arguments, n_boot=200, seed=4)
     assert chunked.ratio == pytest.approx(first.ratio, abs=1e-12)
 

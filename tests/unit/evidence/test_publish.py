@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from fuxictr_loopfm.analysis.transfer_ratio import Estimate, TransferRatio
+from fuxictr_loopfm.analysis.resampling import Estimate
+from fuxictr_loopfm.analysis.transfer_ratio import TransferRatio
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.evidence.benchmark.runner import predictions_path
