@@ -92,7 +92,7 @@ class LoopFMDataLoader:
         loopfm_histories: a source per ``loopfm_sequence`` feature.
         loopfm_teacher_logit: (N,) float32 by event_id.
         loopfm_teacher_embedding: (N, d) float32 by event_id, NaN where nothing was logged.
-        loopfm_rows: (start, stop) rows of the file to use; default all.
+        loopfm_rows: rows of the file to use, with start and stop; default all.
         loopfm_share: (i, n) delivers the i-th of n parts of every batch; n loaders with i from 0 to
             n - 1 deliver every row once, but for batches too short to divide, which all deliver.
         seed: of the shuffling.
@@ -120,7 +120,7 @@ class LoopFMDataLoader:
         loopfm_histories: Mapping[str, BatchSource] | None = None,
         loopfm_teacher_logit: np.ndarray | None = None,
         loopfm_teacher_embedding: np.ndarray | None = None,
-        loopfm_rows: tuple[int, int] | None = None,
+        loopfm_rows: slice | None = None,
         loopfm_share: tuple[int, int] = (0, 1),
         seed: int = 0,
         **kwargs: Any,
@@ -231,15 +231,15 @@ class LoopFMDataLoader:
         return self._event_id
 
 
-def _window(parts: list[Path], rows: tuple[int, int] | None) -> slice:
+def _window(parts: list[Path], rows: slice | None) -> slice:
     total = row_count(parts)
-    start, stop = rows or (0, total)
-    if not 0 <= start <= stop <= total:
+    rows = rows or slice(0, total)
+    if not 0 <= rows.start <= rows.stop <= total:
         raise ConfigError(
             f"{parts[0]}: loopfm_rows: expected start <= stop within 0 to {total}, "
-            f"found {start} to {stop}"
+            f"found {rows.start} to {rows.stop}"
         )
-    return slice(start, stop)
+    return rows
 
 
 def _check_given(

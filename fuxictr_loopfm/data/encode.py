@@ -54,7 +54,7 @@ class _Build:
         plan: feature and label columns, with the event id and the group among the features.
         group_id: name of the group column.
         group_of: event column copied into it, None if the configuration describes it.
-        splits: (start, stop) in event_id by split.
+        splits: the events of each split, by event_id.
     """
 
     prepared: PreparedDataset
@@ -63,7 +63,7 @@ class _Build:
     plan: ColumnPlan
     group_id: str
     group_of: str | None
-    splits: dict[str, tuple[int, int]]
+    splits: dict[str, slice]
 
     @property
     def sequences(self) -> list[str]:
@@ -176,28 +176,29 @@ def _unknown_columns(
     return problems
 
 
-def _splits(prepared: PreparedDataset, view: View) -> dict[str, tuple[int, int]]:
-    periods = prepared.spec.periods
-
-    def rows(numbers: tuple[int, ...]) -> tuple[int, int]:
-        found = prepared.rows_of(numbers)
-        return found.start, found.stop
-
+def _splits(prepared: PreparedDataset, view: View) -> dict[str, slice]:
+    periods, rows_of = prepared.spec.periods, prepared.rows_of
     if view == "teacher":
-        return {"train": rows(periods.teacher_train), "log": rows(periods.log)}
-    train = rows(periods.vertical_train)
-    return {"warmup": (0, train[0]), "train": train, "test": rows(periods.test)}
+        return {"train": rows_of(periods.teacher_train), "log": rows_of(periods.log)}
+    train = rows_of(periods.vertical_train)
+    return {"warmup": slice(0, train.start), "train": train, "test": rows_of(periods.test)}
 
 
-def _parts(splits: Mapping[str, tuple[int, int]], num_events: int) -> dict[str, tuple[int, int]]:
+def _parts(splits: Mapping[str, slice], num_events: int) -> dict[str, slice]:
     """Files to write: the splits, and ``unused-<i>`` for events that no split covers."""
-    parts = {f"{name}.parquet": rows for name, rows in splits.items() if rows[0] < rows[1]}
+    parts = {f"{name}.parquet": rows for name, rows in splits.items() if rows.start < rows.stop}
     covered = 0
-    for start, stop in [*sorted(parts.values()), (num_events, num_events)]:
-        if covered < start:
-            parts[f"unused-{len(parts)}.parquet"] = (covered, start)
-        covered = max(covered, stop)
+    by_start = sorted(parts.values(), key=lambda rows: (rows.start, rows.stop))
+    for rows in [*by_start, slice(num_events, num_events)]:
+        if covered < rows.start:
+            parts[f"unused-{len(parts)}.parquet"] = slice(covered, rows.start)
+        covered = max(covered, rows.stop)
     return parts
+
+
+def _plain(ranges: Mapping[str, slice]) -> dict[str, list[int]]:
+    """Row ranges as they stand in a manifest: ``[start, stop]`` by name."""
+    return {name: [rows.start, rows.stop] for name, rows in ranges.items()}
 
 
 def _encode(build: _Build, folder: Path, identity: str) -> None:
@@ -207,19 +208,18 @@ def _encode(build: _Build, folder: Path, identity: str) -> None:
     manifest = {
         **_manifest(build, sequences),
         "fingerprint": identity,
-        "parts": parts,
+        "parts": _plain(parts),
     }
     with publishing(folder, manifest) as staging, data_errors(str(build.prepared.folder)):
         processor = LocalProcessor(build.plan, str(build.params["dataset_id"]), staging, ragged)
         rows = processor.preprocess(_table(build, processor))
-        start, stop = build.splits["train"]
         processor.fit(
-            rows.slice(start, stop - start),
+            rows[build.splits["train"]],
             meta_ddf=rows,
             min_categr_count=manifest["params"]["min_categr_count"],
         )
-        for file, (start, stop) in parts.items():
-            processor.write(rows.slice(start, stop - start), staging / file)
+        for file, part in parts.items():
+            processor.write(rows[part], staging / file)
         for index, sequence in enumerate(sequences):
             save_sequence(staging, index, sequence.encoded(processor))
         # In the layout of our own descriptions, as ever.
@@ -234,7 +234,7 @@ def _manifest(build: _Build, sequences: list[_Sequence]) -> dict[str, Any]:
         "prepared_dataset_id": build.prepared.spec.dataset_id,
         "prepared_fingerprint": build.prepared.fingerprint,
         "rows": build.prepared.spec.rows,
-        "splits": build.splits,
+        "splits": _plain(build.splits),
         "group_id": build.group_id,
         "labels": [column["name"] for column in build.plan.labels],
         "sequences": [
@@ -293,10 +293,10 @@ class _Sequence:
 
 def _read_sequence(build: _Build, name: str) -> _Sequence:
     values, end, length = build.prepared.sequence(name)
-    start, stop = build.splits["train"]
+    train = build.splits["train"]
     tokens = Tokens.of(values)
     del values  # a column of tokens is the largest thing in memory here
-    counts = visible_counts(tokens, end[start:stop], length[start:stop])
+    counts = visible_counts(tokens, end[train], length[train])
     max_len = next(s.max_len for s in build.prepared.spec.sequences if s.name == name)
     column = next(c for c in build.plan.encoded if c["name"] == name)
     return _Sequence(name, column, tokens, end, length, RaggedTokens(counts, max_len))

@@ -79,8 +79,8 @@ class EncodedView:
         """N, events of the prepared data set."""
         return int(self.manifest["rows"])
 
-    def rows(self, split: str) -> tuple[int, int]:
-        """(start, stop) in event_id of a split; equal if the split is empty.
+    def rows(self, split: str) -> slice:
+        """The events of a split, by event_id; start equals stop if the split is empty.
 
         Raises:
             DataError: the view has no such split.
@@ -88,8 +88,7 @@ class EncodedView:
         splits = self.manifest["splits"]
         if split not in splits:
             raise DataError(f"{self.folder}: expected a split of {list(splits)}, found {split!r}")
-        start, stop = splits[split]
-        return start, stop
+        return slice(*splits[split])
 
     def path(self, split: str) -> Path:
         """The parquet file of a split; an empty split has none."""

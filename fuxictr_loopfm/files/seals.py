@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_loopfm.files.atomic import sha256_file
-from fuxictr_loopfm.files.plain_text import load_json
 
 SEAL = "seal"
 _SHORT = 8
@@ -70,24 +69,6 @@ def seal_problem(value: Any, known: Collection[str]) -> str | None:
     if isinstance(before, Mapping):
         altered = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return f"{', '.join(map(str, altered)) or SEAL}: does not fit the {SEAL}: altered"
-
-
-def read_json(path: Path, known: Collection[str]) -> dict[str, Any]:
-    """A description without its seal, which was checked if there is one.
-
-    Args:
-        path: JSON file.
-        known: entries of releases before seals.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no JSON, no mapping, or not what was written.
-    """
-    value = load_json(path)
-    problem = seal_problem(value, known)
-    if problem:
-        raise ValueError(problem)
-    return without_seal(value)
 
 
 def file_record(path: Path | str) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class TeacherRun:
         """The network, made on first use: who asks for fingerprints alone needs none."""
         return new_model(self.teacher, feature_map_of(self.teacher, self.view))
 
-    def loader(self, split: str, rows: tuple[int, int] | None = None, **kwargs: Any) -> Any:
+    def loader(self, split: str, rows: slice | None = None, **kwargs: Any) -> Any:
         """Batches of a split of the teacher's view, in time order unless ``shuffle=True``."""
         params = self.teacher.params
         return LoopFMDataLoader(
@@ -226,6 +226,6 @@ class TeacherRun:
         """
         rows = self.prepared.rows_of((period,))
         split = "train" if period in self.prepared.spec.periods.teacher_train else "log"
-        start = rows.start - self.view.rows(split)[0]
+        start = rows.start - self.view.rows(split).start
         stop = start + (rows.stop - rows.start if last is None else last)
-        return self.loader(split, rows=(start + first, stop))
+        return self.loader(split, rows=slice(start + first, stop))

@@ -167,24 +167,21 @@ class Workspace:
 
     def pointers(self, store: EventStore, entity: str, split: str) -> Pointers:
         """(end, length) of each sample of a split under the causal rule."""
-        return self.pointers_into(store.folder, entity, *self.view.rows(split), split)
+        return self.pointers_into(store.folder, entity, self.view.rows(split), split)
 
     def point(self, folder: Path, entity: str) -> None:
         """Make the pointers of training and test samples, without the encoded view."""
         periods = self.prepared.spec.periods
         for split, numbers in (("train", periods.vertical_train), ("test", periods.test)):
-            rows = self.prepared.rows_of(numbers)
-            self.pointers_into(folder, entity, rows.start, rows.stop, split)
+            self.pointers_into(folder, entity, self.prepared.rows_of(numbers), split)
 
-    def pointers_into(
-        self, folder: Path, entity: str, start: int, stop: int, split: str
-    ) -> Pointers:
-        """Pointers of the log's rows ``[start, stop)`` into the store in a folder.
+    def pointers_into(self, folder: Path, entity: str, rows: slice, split: str) -> Pointers:
+        """Pointers of some rows of the log into the store in a folder.
 
         Args:
             folder: of the store.
             entity: column whose values say whose an event is.
-            start, stop: the samples.
+            rows: the samples, by event_id.
             split: their name.
         """
         described = self.prepared.spec
@@ -193,26 +190,23 @@ class Workspace:
         identity = {
             "store": manifest.fingerprint,
             "spec": spec.to_dict(),
-            "rows": [start, stop],
+            "rows": [rows.start, rows.stop],
             "control": self.keys.control,
         }
         path = self.artifact_root / "pointers" / f"{split}-{fingerprint(identity)}.h5"
         with locked(path):
             # Pointers of earlier releases do not say whose they are; they are made again.
             if not (path.is_file() and record_path(path).is_file()):
-                self._point(folder, entity, start, stop, spec).save(path, identity)
-        return Pointers.load(
-            path, store=manifest, spec=spec, num_samples=stop - start, samples=identity
-        )
+                self._point(folder, entity, rows, spec).save(path, identity)
+        count = rows.stop - rows.start
+        return Pointers.load(path, store=manifest, spec=spec, num_samples=count, samples=identity)
 
-    def _point(
-        self, folder: Path, entity: str, start: int, stop: int, spec: SequenceSpec
-    ) -> Pointers:
+    def _point(self, folder: Path, entity: str, rows: slice, spec: SequenceSpec) -> Pointers:
         shuffled = self.keys.control == "shuffled_users"
-        pointers = None if shuffled else pointers_of_events(folder, start, stop, spec)
+        pointers = None if shuffled else pointers_of_events(folder, rows, spec)
         if pointers is not None:
             return pointers
-        entities = self.prepared.array(entity)[start:stop]
-        times = self.prepared.timestamp[start:stop]
+        entities = self.prepared.array(entity)[rows]
+        times = self.prepared.timestamp[rows]
         store = EventStore.open(folder)
         return build_pointers(store, exchanged(entities) if shuffled else entities, times, spec)

@@ -62,16 +62,14 @@ def _width(workspace: Workspace, name: str, entity: str) -> int:
 
 
 def _export_split(workspace: Workspace, out: Path, split: str) -> list[Path]:
-    start, stop = workspace.view.rows(split)
-    columns = _columns(workspace, start, stop)
+    rows = workspace.view.rows(split)
+    columns = _columns(workspace, rows)
     for name, entity in history_features(workspace).items():
         store = workspace.store(entity)
         field = history_field(workspace, name, store.manifest.dim)
         source = history_source(workspace, field, store, entity, split, delivery="padded")
         length = source.pointers.length.astype(np.int32)
-        columns[name] = _materialised(
-            source, start, stop, workspace.keys.max_len, field.embedding_dim
-        )
+        columns[name] = _materialised(source, rows, workspace.keys.max_len, field.embedding_dim)
         columns[f"{name}_len"] = np.minimum(length, workspace.keys.max_len)
     paths = [out / f"{split}.npz", out / f"{split}.parquet"]
     with atomic_path(paths[0]) as temporary, open(temporary, "wb") as stream:
@@ -83,8 +81,8 @@ def _export_split(workspace: Workspace, out: Path, split: str) -> list[Path]:
     return paths
 
 
-def _columns(workspace: Workspace, start: int, stop: int) -> dict[str, np.ndarray]:
-    """Encoded scalar columns and labels of a split."""
+def _columns(workspace: Workspace, rows: slice) -> dict[str, np.ndarray]:
+    """Encoded columns and labels of a split's S events: (S,), sequences (S, max_len)."""
     feature_map = json.loads(workspace.view.feature_map_path.read_text(encoding="utf-8"))
     histories = history_features(workspace)
     prepared = {sequence.name for sequence in workspace.prepared.spec.sequences}
@@ -93,23 +91,24 @@ def _columns(workspace: Workspace, start: int, stop: int) -> dict[str, np.ndarra
         if name in prepared:
             tokens = view.sequence(name)
             codes = np.concatenate([np.zeros(1, np.int32), tokens.codes])
-            window = (tokens.end[start:stop], tokens.length[start:stop], tokens.max_len)
+            window = (tokens.end[rows], tokens.length[rows], tokens.max_len)
             columns[name] = padded_rows(codes, *window, view.padding(name))
         else:
-            columns[name] = view.column(name)[start:stop]
+            columns[name] = view.column(name)[rows]
     for label in feature_map["labels"]:
-        columns[label] = view.column(label)[start:stop]
+        columns[label] = view.column(label)[rows]
     return columns
 
 
-def _materialised(source: Any, start: int, stop: int, max_len: int, dim: int) -> np.ndarray:
+def _materialised(source: Any, rows: slice, max_len: int, dim: int) -> np.ndarray:
     """(S, L * d) float32, batch by batch."""
-    result = np.zeros((stop - start, max_len, dim), dtype=np.float32)
-    for first in range(start, stop, ROWS_PER_BATCH):
-        rows = np.arange(first, min(first + ROWS_PER_BATCH, stop))
-        embedding = source.batch(rows).embedding.numpy()
-        result[rows - start, max_len - embedding.shape[1] :] = embedding
-    return result.reshape(stop - start, max_len * dim)
+    num_samples = rows.stop - rows.start
+    result = np.zeros((num_samples, max_len, dim), dtype=np.float32)
+    for first in range(rows.start, rows.stop, ROWS_PER_BATCH):
+        events = np.arange(first, min(first + ROWS_PER_BATCH, rows.stop))
+        embedding = source.batch(events).embedding.numpy()
+        result[events - rows.start, max_len - embedding.shape[1] :] = embedding
+    return result.reshape(num_samples, max_len * dim)
 
 
 def _arrow(values: np.ndarray) -> pa.Array:

@@ -123,9 +123,9 @@ def history_source(
         spec=workspace.keys.sequence_spec(
             store.manifest.time_unit, workspace.prepared.spec.known_columns
         ),
-        sample_time=workspace.prepared.timestamp[slice(*view.rows(split))],
+        sample_time=workspace.prepared.timestamp[view.rows(split)],
         ids={name: view.column(name) for name in field.id_columns},
-        first_event=view.rows(split)[0],
+        first_event=view.rows(split).start,
         prefix_dim=workspace.keys.prefix_dim,
         delivery=delivery or workspace.keys.delivery,
         share=ENCODERS[field.encoder.kind].uses_query,

@@ -56,26 +56,23 @@ class Run:
         return self.experiment.keys
 
 
-def splits(run: Run) -> dict[str, tuple[str, tuple[int, int] | None]]:
+def splits(run: Run) -> dict[str, tuple[str, slice | None]]:
     """File and rows (None = all) of the train, valid and test splits.
 
     ``loopfm_validation`` takes the last training period for early stopping, never the test.
     """
-    chosen: dict[str, tuple[str, tuple[int, int] | None]] = {
-        "train": ("train", None),
-        "test": ("test", None),
-    }
+    chosen: dict[str, tuple[str, slice | None]] = {"train": ("train", None), "test": ("test", None)}
     if run.keys.validation:
-        start, stop = run.workspace.view.rows("train")
+        rows = run.workspace.view.rows("train")
         last = run.workspace.prepared.spec.periods.vertical_train[-1]
         cut = run.workspace.prepared.rows_of((last,)).start
-        if cut <= start:
+        if cut <= rows.start:
             raise ConfigError(
                 f"{run.experiment.expid}: loopfm_validation: expected two training periods or "
                 "more, found one"
             )
-        chosen["train"] = ("train", (0, cut - start))
-        chosen["valid"] = ("train", (cut - start, stop - start))
+        chosen["train"] = ("train", slice(0, cut - rows.start))
+        chosen["valid"] = ("train", slice(cut - rows.start, rows.stop - rows.start))
     return chosen
 
 

@@ -26,11 +26,9 @@ from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.part_record import PartRecord, finished_file
 from fuxictr_loopfm.store.schema import MANIFEST_FILE, REBUILD
 
-EXTRACTION_SCHEMA = "loopfm.extraction"
-EXTRACTION_VERSION = (1, 1)
-
+SCHEMA = "loopfm.extraction"
 # A part's own version; the same rows give the same bytes as in every release.
-_PART_VERSION = "1.0"
+_PART_FORMAT = Format(SCHEMA, (1, 0), StoreError, REBUILD)
 _PART_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -110,7 +108,7 @@ class ExtractionLog:
         path = _part_path(folder, name)
         with h5.writing(path):
             with atomic_path(path) as temporary:
-                h5.write_contiguous(temporary, arrays, _schema_attributes())
+                h5.write_contiguous(temporary, arrays, h5.header_attributes(_PART_FORMAT))
             return PartRecord.write(path, len(event_id), meta)
 
     @staticmethod
@@ -227,8 +225,8 @@ _REQUIRED = tuple(
     if entry.name not in ("dataset_fingerprint", "calibration")
 )
 FORMAT = Format(
-    EXTRACTION_SCHEMA,
-    EXTRACTION_VERSION,
+    SCHEMA,
+    (1, 1),
     StoreError,
     REBUILD,
     unsealed_entries=(*_REQUIRED, "schema", "version"),
@@ -268,10 +266,6 @@ def _check_order(folder: Path, event_id: NDArray[np.int64]) -> None:
             f"{folder}: event_id: expected rising event ids over all parts, found "
             f"{event_id[row]} after {event_id[row - 1]} at row {row}. {REBUILD}"
         )
-
-
-def _schema_attributes() -> dict[str, str]:
-    return {"schema": EXTRACTION_SCHEMA, "version": _PART_VERSION}
 
 
 def _check_name(name: str) -> None:

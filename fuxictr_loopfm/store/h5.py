@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 
 from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.files.atomic import require_space
+from fuxictr_loopfm.files.description import Format
 from fuxictr_loopfm.files.plain_h5 import H5_ERRORS, dataset_problem, file_problem
 from fuxictr_loopfm.store.schema import REBUILD
 
@@ -170,6 +171,28 @@ def read_attributes(file: h5py.File, path: Path, names: tuple[str, ...]) -> dict
             raise _refused(path, f"attribute {name}", "text", repr(value)[:200])
         values[name] = value.decode("utf-8", errors="replace")
     return values
+
+
+def header_attributes(of: Format) -> dict[str, str]:
+    """``schema`` and ``version`` as root attributes of a file of this format."""
+    assert isinstance(of.version, tuple)
+    return {"schema": of.schema, "version": ".".join(map(str, of.version))}
+
+
+def check_header(path: Path, found: Mapping[str, str], of: Format) -> None:
+    """Refuse a file of another schema or major version.
+
+    Args:
+        path: for messages.
+        found: the file's root attributes, ``schema`` and ``version`` among them.
+        of: what the file must be.
+
+    Raises:
+        LoopFMError: ``of.error``, naming the attribute, what was expected and what was found.
+    """
+    numbers = found["version"].split(".")
+    version = [int(number) for number in numbers] if all(n.isdigit() for n in numbers) else None
+    of.check({"schema": found["schema"], "version": version}, str(path))
 
 
 def _refused(path: Path, name: str, expected: str, found: str) -> StoreError:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fuxictr_loopfm.errors import StoreError
 from fuxictr_loopfm.files.atomic import write_json
-from fuxictr_loopfm.files.seals import file_problem, file_record, read_json, with_seal
+from fuxictr_loopfm.files.description import Format
+from fuxictr_loopfm.files.seals import file_problem, file_record, with_seal
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,13 @@ class PartRecord:
         """The description beside a file; whether the file fits it is not checked.
 
         Raises:
-            OSError: it cannot be read.
-            ValueError: it is no such description, or was altered.
+            StoreError: it cannot be read, is no such description, or was altered.
         """
-        return cls.from_dict(read_json(record_path(path), [entry.name for entry in fields(cls)]))
+        plain = FORMAT.read_json(record_path(path))
+        try:
+            return cls.from_dict(plain)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{record_path(path)}: {error}. {FORMAT.rebuild}") from error
 
     @classmethod
     def from_dict(cls, plain: Any) -> PartRecord:
@@ -72,6 +77,18 @@ class PartRecord:
         return file_problem(path, asdict(self))
 
 
+# Records have never named their schema; they are told by the file that they lie beside.
+FORMAT = Format(
+    "loopfm.part",
+    (1, 0),
+    StoreError,
+    "Delete it and the file of the same name beside it and run the experiment again; they are "
+    "rebuilt.",
+    unsealed_entries=tuple(entry.name for entry in fields(PartRecord)),
+    always_named=False,
+)
+
+
 def record_path(path: Path) -> Path:
     """Where a file's description is."""
     return path.with_suffix(".json")
@@ -82,6 +99,6 @@ def finished_file(path: Path, meta: Mapping[str, Any]) -> PartRecord | None:
     try:
         record = PartRecord.read(path)
         whole = record.problem(path) is None
-    except (OSError, ValueError):
+    except (OSError, StoreError):
         return None
     return record if whole and record.meta == json.loads(json.dumps(meta)) else None

@@ -19,13 +19,11 @@ from fuxictr_loopfm.store import h5
 from fuxictr_loopfm.store.part_record import PartRecord, record_path
 from fuxictr_loopfm.store.schema import StoreManifest
 
-POINTER_SCHEMA = "loopfm.pointers"
-POINTER_VERSION = (1, 0)
 REBUILD_POINTERS = (
     "Delete it and the file of the same name beside it and run the experiment again; pointers are "
     "rebuilt in seconds."
 )
-FORMAT = Format(POINTER_SCHEMA, POINTER_VERSION, StoreError, REBUILD_POINTERS)
+FORMAT = Format("loopfm.pointers", (1, 0), StoreError, REBUILD_POINTERS)
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ class Pointers:
         path = Path(path)
         arrays = {"end": self.end, "len": self.length}
         attributes = {
-            "schema": POINTER_SCHEMA,
-            "version": ".".join(map(str, POINTER_VERSION)),
+            **h5.header_attributes(FORMAT),
             "store": self.store_fingerprint,
             "spec": json.dumps(self.spec.to_dict(), sort_keys=True),
             "samples": str(len(self)),
@@ -100,7 +97,7 @@ class Pointers:
         names = ("schema", "version", "store", "spec", "samples", "sha256")
         with h5.open_h5(path) as file:
             found = h5.read_attributes(file, path, names)
-            _check_schema(path, found)
+            h5.check_header(path, found, FORMAT)
             expected = {
                 "store": store.fingerprint,
                 "spec": json.dumps(spec.to_dict(), sort_keys=True),
@@ -132,8 +129,8 @@ def file_problem(path: Path) -> str | None:
         return None
     try:
         problem = PartRecord.read(path).problem(path)
-    except (OSError, ValueError) as error:
-        problem = f"{record_path(path)}: no record of pointers ({error})"
+    except StoreError as error:
+        return str(error)
     return f"{problem}. {REBUILD_POINTERS}" if problem else None
 
 
@@ -148,12 +145,6 @@ def _check_record(path: Path, samples: Mapping[str, Any] | None) -> None:
 
 def _checksum(end: NDArray[Any], length: NDArray[Any]) -> str:
     return h5.array_sha256(end) + h5.array_sha256(length)
-
-
-def _check_schema(path: Path, found: dict[str, str]) -> None:
-    numbers = found["version"].split(".")
-    version = [int(number) for number in numbers] if all(n.isdigit() for n in numbers) else None
-    FORMAT.check({"schema": found["schema"], "version": version}, str(path))
 
 
 def _sample_count(path: Path, text: str) -> int:

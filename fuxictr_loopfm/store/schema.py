@@ -19,6 +19,7 @@ VERSION = (1, 0)
 MANIFEST_FILE = "manifest.json"
 REBUILD = "Delete the folder and run the experiment again; it is rebuilt."
 FORMAT = Format(SCHEMA, VERSION, StoreError, REBUILD)
+SHARD_FORMAT = Format("loopfm.store.shard", (1, 0), StoreError, REBUILD)
 
 CODE_DTYPES = ("uint8", "int8", "float16", "float32")
 KEY_DTYPES = ("int64", "bytes")

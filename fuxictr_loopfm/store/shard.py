@@ -18,11 +18,10 @@ from fuxictr_loopfm.store.schema import (
     MANIFEST_FILE,
     REBUILD,
     ROW_DATASETS,
+    SHARD_FORMAT,
     StoreManifest,
     shard_identity,
 )
-
-SHARD_SCHEMA = "loopfm.store.shard"
 
 
 def read_manifest(folder: Path | str) -> StoreManifest:
@@ -81,13 +80,13 @@ def _datasets(
     path = folder / record.file
     with h5.open_h5(path) as file:
         found = h5.read_attributes(file, path, ("schema", "version", "identity"))
+        h5.check_header(path, found, SHARD_FORMAT)
         plain = manifest.to_dict()
         expected = shard_identity(plain, index, plain["shards"][index])
-        if found["schema"] != SHARD_SCHEMA or found["identity"] != expected:
+        if found["identity"] != expected:
             raise StoreError(
-                f"{path}: identity: expected {SHARD_SCHEMA} {expected}, found "
-                f"{found['schema']} {found['identity']}; the file belongs to another store. "
-                f"{REBUILD}"
+                f"{path}: identity: expected {expected}, found {found['identity']}; the file "
+                f"belongs to another store. {REBUILD}"
             )
         key_dtype = "S" if manifest.key_dtype == "bytes" else "int64"
         datasets = {

@@ -14,8 +14,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fuxictr_loopfm.files.atomic import require_space, sha256_file
-from fuxictr_loopfm.store.schema import EVENT_ID_DATASET, ShardRecord, shard_file, shard_identity
-from fuxictr_loopfm.store.shard import SHARD_SCHEMA
+from fuxictr_loopfm.store.h5 import header_attributes
+from fuxictr_loopfm.store.schema import (
+    EVENT_ID_DATASET,
+    SHARD_FORMAT,
+    ShardRecord,
+    shard_file,
+    shard_identity,
+)
 
 _NO_IDENTITY = "0" * 16
 
@@ -41,8 +47,7 @@ class ShardWriter:
         sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
         require_space(path, sum(sizes))
         self._file = h5py.File(path, "w", libver="earliest")
-        version = ".".join(map(str, plain["version"]))
-        attributes = {"schema": SHARD_SCHEMA, "version": version, "identity": _NO_IDENTITY}
+        attributes = {**header_attributes(SHARD_FORMAT), "identity": _NO_IDENTITY}
         for name, text in attributes.items():
             self._file.attrs[name] = np.bytes_(text.encode("utf-8"))
         for name in sorted(layout):

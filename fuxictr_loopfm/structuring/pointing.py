@@ -17,17 +17,15 @@ from fuxictr_loopfm.structuring.as_of import bounds_of_events, key_ranges
 _RANGE_ROWS = 1 << 21
 
 
-def pointers_of_events(
-    folder: Path | str, first_row: int, last_row: int, spec: SequenceSpec
-) -> Pointers | None:
-    """Histories of the log's rows ``[first_row, last_row)``, without their keys and times.
+def pointers_of_events(folder: Path | str, rows: slice, spec: SequenceSpec) -> Pointers | None:
+    """Histories of some rows of the log, without their keys and times.
 
     An event in a store knows its key and time, so nothing is looked up, and no more of the store
     is in memory than a range of keys. The rule is that of :func:`builder.build_pointers`.
 
     Args:
         folder: the store.
-        first_row, last_row: samples, by their row in the log.
+        rows: the S samples, by event_id, with start and stop.
         spec: the rule's parameters in the log's time unit.
 
     Returns:
@@ -39,7 +37,7 @@ def pointers_of_events(
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    num_samples = last_row - first_row
+    num_samples = rows.stop - rows.start
     end_dtype, length_dtype = pointer_dtypes(manifest.rows, spec.max_len)
     end, length = np.zeros(num_samples, end_dtype), np.zeros(num_samples, length_dtype)
     found = shift = 0
@@ -48,22 +46,22 @@ def pointers_of_events(
             key_ptr = read_array(datasets["key_ptr"])
             for keys in key_ranges(key_ptr, _RANGE_ROWS):
                 ptr = key_ptr[keys.start : keys.stop + 1]
-                rows = int(ptr[0]), int(ptr[-1])
-                sample = read_rows(datasets[EVENT_ID_DATASET], *rows) - first_row
+                first, last = int(ptr[0]), int(ptr[-1])
+                sample = read_rows(datasets[EVENT_ID_DATASET], first, last) - rows.start
                 wanted = np.flatnonzero((sample >= 0) & (sample < num_samples))
                 found += len(wanted)
                 if not len(wanted):
                     continue
                 ends, lengths = bounds_of_events(
                     ptr - ptr[0],
-                    read_rows(datasets["timestamp"], *rows),
+                    read_rows(datasets["timestamp"], first, last),
                     max_len=spec.max_len,
                     delay=spec.delay,
                     window=spec.window,
                 )
                 sample, lengths = sample[wanted], lengths[wanted]
                 length[sample] = lengths
-                moved = ends[wanted].astype(np.int64) + (rows[0] + shift)
+                moved = ends[wanted].astype(np.int64) + (first + shift)
                 end[sample] = np.where(lengths > 0, moved, 0)
         shift += shard.rows
     if found < num_samples:

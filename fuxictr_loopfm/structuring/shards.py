@@ -25,14 +25,31 @@ from fuxictr_loopfm.files.atomic import (
     sha256_file,
     write_json,
 )
-from fuxictr_loopfm.files.seals import read_json, with_seal
+from fuxictr_loopfm.files.description import Format
+from fuxictr_loopfm.files.seals import with_seal
 from fuxictr_loopfm.store.h5 import writing
-from fuxictr_loopfm.store.schema import MANIFEST_FILE, ShardRecord, StoreManifest, shard_file
+from fuxictr_loopfm.store.schema import (
+    MANIFEST_FILE,
+    REBUILD,
+    ShardRecord,
+    StoreManifest,
+    shard_file,
+)
 from fuxictr_loopfm.structuring.blocks import AnyArray, EventSource, Rows
 from fuxictr_loopfm.structuring.key_table import KeyTable
 from fuxictr_loopfm.structuring.manifest import manifest_entries
 from fuxictr_loopfm.structuring.reading import read_sorted
 from fuxictr_loopfm.structuring.sorted_events import SortedEvents, write_sorted
+
+# What lies beside a finished shard of an unfinished store; it has never named its schema.
+_PART_FORMAT = Format(
+    "loopfm.store.part",
+    (1, 0),
+    StoreError,
+    REBUILD,
+    unsealed_entries=("shard", "manifest"),
+    always_named=False,
+)
 
 
 @dataclass(frozen=True)
@@ -93,10 +110,10 @@ def finished_shard(parts: Path, index: int) -> tuple[ShardRecord, dict[str, Any]
     """Record and manifest entries of a whole shard file; None if there is none."""
     path = parts / shard_file(index)
     try:
-        plain = read_json(path.with_suffix(".json"), ("shard", "manifest"))
+        plain = _PART_FORMAT.read_json(path.with_suffix(".json"))
         record = ShardRecord(**plain["shard"])
         whole = os.stat(path).st_size == record.bytes and sha256_file(path) == record.sha256
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, StoreError, TypeError, KeyError):
         return None
     return (record, plain["manifest"]) if whole else None
 

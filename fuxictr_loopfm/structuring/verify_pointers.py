@@ -42,7 +42,7 @@ class Samples:
     time: NDArray[np.int64]
 
     @classmethod
-    def of_log(cls, prepared: PreparedDataset, key: str, events: range) -> Samples:
+    def of_log(cls, prepared: PreparedDataset, key: str, events: slice) -> Samples:
         """The log's events in a range, all of them.
 
         Raises:
@@ -53,13 +53,12 @@ class Samples:
                 f"{prepared.folder}: expected {events.stop} events or more, found "
                 f"{len(prepared.timestamp)}; the pointers are of another data set."
             )
-        rows = slice(events.start, events.stop)
         event_id = np.arange(events.start, events.stop)
-        keys, times = prepared.array(key)[rows], prepared.timestamp[rows]
+        keys, times = prepared.array(key)[events], prepared.timestamp[events]
         return cls(event_id - events.start, event_id, keys, times)
 
     @classmethod
-    def of_store(cls, store: EventStore, events: range) -> Samples:
+    def of_store(cls, store: EventStore, events: slice) -> Samples:
         """Those of the log's events in a range that the store holds, in the log's order."""
         inside = (store.event_id >= events.start) & (store.event_id < events.stop)
         inside[0] = False  # the pad row is no event

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from fuxictr_loopfm.data.artifact import file_problems, read_description
-from fuxictr_loopfm.errors import LoopFMError
+from fuxictr_loopfm.errors import LoopFMError, StoreError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.files.seals import SEAL
 from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE
@@ -100,8 +100,8 @@ def _record_problems(path: Path, expected: PartRecord) -> list[str]:
         return []
     try:
         found = PartRecord.read(path)
-    except (OSError, ValueError) as error:
-        return [f"{record_path(path)}: no record of a part ({error})"]
+    except StoreError as error:
+        return [str(error)]
     if found != expected:
         return [f"{record_path(path)}: expected what the manifest says of {path.name}, found other"]
     return []

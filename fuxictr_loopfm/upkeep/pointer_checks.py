@@ -135,12 +135,12 @@ def _compare(
     return causal_problems(store, pointers, samples), how
 
 
-def _events(path: Path, meta: dict[str, Any], count: int) -> range:
+def _events(path: Path, meta: dict[str, Any], count: int) -> slice:
     """The samples, by their numbers in the log, as the record of the pointers says."""
     rows = meta.get("rows")
     numbers = isinstance(rows, list) and [type(row) for row in rows] == [int, int]
     if rows is not None and numbers and rows[0] >= 0 and rows[1] - rows[0] == count:
-        return range(rows[0], rows[1])
+        return slice(rows[0], rows[1])
     raise StoreError(
         f"{record_path(path)}: meta.rows: expected [start, stop) of {count} samples, found "
         f"{rows!r}. {REBUILD_POINTERS}"

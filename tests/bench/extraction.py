@@ -188,7 +188,7 @@ class Turns:
     def loader(self, first: int, last: int) -> LoopFMDataLoader:
         path = self.folder / "train.parquet"
         return LoopFMDataLoader(
-            self.model.feature_map, path, batch_size=BATCH, loopfm_rows=(first, last)
+            self.model.feature_map, path, batch_size=BATCH, loopfm_rows=slice(first, last)
         )
 
     def ratios(self, rows: int) -> np.ndarray:

@@ -156,22 +156,22 @@ def exported(loop: Loop, out: Path, **overrides: Any) -> tuple[FeatureMap, Works
 def test_fuxictrs_own_loader_reads_an_export(loop: Loop, tmp_path: Path, prefix: Any) -> None:
     feature_map, workspace = exported(loop, tmp_path, loopfm_prefix_dim=prefix)
     source = Histories(workspace).sources("test")[HISTORY]
-    start, stop = workspace.view.rows("test")
-    events = source.batch(np.arange(start, stop))
+    rows = workspace.view.rows("test")
+    events = source.batch(np.arange(rows.start, rows.stop))
     assert isinstance(events, HistoryBatch) and isinstance(events.embedding, torch.Tensor)
     histories = events.spans.pairs(events.embedding).split(events.spans.length.tolist())
     width, dim = workspace.keys.max_len, prefix or 4
     assert feature_map.features[HISTORY]["pretrain_dim"] == width * dim
     loader = NpzDataLoader(feature_map, str(tmp_path / "test.npz"), batch_size=400, num_workers=0)
     (batch,) = list(loader)
-    found = batch[HISTORY].reshape(stop - start, width, dim)
+    found = batch[HISTORY].reshape(len(histories), width, dim)
     assert events.spans.longest == width, "someone has a full history"
     for padded, history in zip(found, histories, strict=True):
         torch.testing.assert_close(padded[width - len(history) :].float(), history)
         assert not padded[: width - len(history)].any()
     for name in ("user_id", "item_id", "event_id"):
-        assert batch[name].tolist() == workspace.view.column(name)[start:stop].tolist()
-    assert batch["item_his"].shape == (stop - start, 5)
+        assert batch[name].tolist() == workspace.view.column(name)[rows].tolist()
+    assert batch["item_his"].shape == (len(histories), 5)
 
 
 def test_both_export_formats_hold_the_same(

@@ -85,7 +85,8 @@ def known(loop: Loop) -> Known:
         source = found.sources(split)["loopfm_history"]
         assert isinstance(source, HistorySource)
         vertical = vocabulary(loop, DATASET)
-        events = range(*workspace.view.rows(split))
+        rows = workspace.view.rows(split)
+        events = range(rows.start, rows.stop)
         seen[split] = [delivered(source, event, vertical) for event in events]
     files = [*loop.folders("teacher")[0].glob("*.pt"), loop.folders("extraction")[0]]
     files[-1] /= "calibration.npy"

@@ -118,7 +118,7 @@ def check_events_as_samples(one: Built, log: list[Row], key: str, rule: Sequence
     rows = np.array(one.rows, np.int64)
     gap = next((each for each in range(len(rows)) if each not in one.kept), len(rows))
     for stop in {gap, len(rows)}:
-        found = pointers_of_events(one.folder, 0, stop, rule)
+        found = pointers_of_events(one.folder, slice(0, stop), rule)
         assert (found is None) == (stop > gap)
         if found is not None:
             keys, moments = column(log, key)[rows[:stop]], column(log, "time")[rows[:stop]]

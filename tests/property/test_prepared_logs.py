@@ -168,7 +168,7 @@ def told(case: Case, folder: Path, **engine: Any) -> dict[int, list[list[tuple[i
         rule = case.keys.sequence_spec(case.time_unit, prepared.spec.known_columns)
         for split, periods in (("train", PERIODS.vertical_train), ("test", PERIODS.test)):
             rows = prepared.rows_of(periods)
-            pointers = workspace.pointers_into(store.folder, case.key, rows.start, rows.stop, split)
+            pointers = workspace.pointers_into(store.folder, case.key, rows, split)
             for delivery in DELIVERIES:
                 source = HistorySource(
                     store, pointers, None, sample_time=prepared.timestamp[rows], spec=rule,

@@ -74,10 +74,11 @@ def teacher(options: Options) -> Facts:
     from tests.rehearsal.rehearsal_configs import LOOPFM_EXPID
 
     class Shortened(TeacherRun):
-        def loader(self, split: str, rows: tuple[int, int] | None = None, **kwargs: Any) -> Any:
+        def loader(self, split: str, rows: slice | None = None, **kwargs: Any) -> Any:
             if split == "train" and rows is None:
-                start, stop = self.view.rows(split)
-                rows = (max(stop - start - TEACHER_SAMPLES, 0), stop - start)
+                known = self.view.rows(split)
+                count = known.stop - known.start
+                rows = slice(max(count - TEACHER_SAMPLES, 0), count)
             return super().loader(split, rows, **kwargs)
 
     workspace = _workspace(options, LOOPFM_EXPID)
@@ -87,11 +88,12 @@ def teacher(options: Options) -> Facts:
         workspace.prepared,
         workspace.artifact_root,
     ).ready()
-    start, stop = run.view.rows("train")
+    rows = run.view.rows("train")
+    count = rows.stop - rows.start
     return {
-        "rows": min(stop - start, TEACHER_SAMPLES),
+        "rows": min(count, TEACHER_SAMPLES),
         "unit": "sample",
-        "note": f"of {stop - start:,} in the epoch, {count_parameters(run.model):,} parameters",
+        "note": f"of {count:,} in the epoch, {count_parameters(run.model):,} parameters",
     }
 
 

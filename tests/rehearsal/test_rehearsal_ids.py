@@ -69,7 +69,7 @@ def reference(
     frame, files = written_out(prepared), {}
     for split in ("warmup", "train", "test"):
         files[split] = root / f"{split}.csv"
-        frame.iloc[slice(*view.rows(split))].to_csv(files[split], index=False)
+        frame.iloc[view.rows(split)].to_csv(files[split], index=False)
     group = {"name": "group_id", "active": True, "dtype": "str", "type": "meta"}
     columns = [*params["feature_cols"], group | {"preprocess": "copy_from(userid)"}]
     return fuxictr_build(
@@ -90,13 +90,13 @@ def test_ids_of_taobaoad_equal_those_of_fuxictr(
     assert json.loads((view.folder / "feature_vocab.json").read_text()) == vocabulary
     for name in [c.name for c in prepared.spec.columns] + ["group_id", "clk"]:
         for split, expected in columns.items():
-            found = view.column(name)[slice(*view.rows(split))]
+            found = view.column(name)[view.rows(split)]
             np.testing.assert_array_equal(found, expected[name], err_msg=f"{split} {name}")
     for name in HISTORIES:
         codes, end, length, max_len = view.sequence(name)
         padded = padded_rows(np.concatenate([[0], codes]), end, length, max_len, view.padding(name))
         for split, expected in columns.items():
-            found = padded[slice(*view.rows(split))]
+            found = padded[view.rows(split)]
             np.testing.assert_array_equal(found, expected[name], err_msg=f"{split} {name}")
     # Both kinds of gap are in it: an empty history, and a place without a brand.
     assert (view.sequence("brand_his").length == 0).any()

@@ -72,9 +72,9 @@ def check_views(folder: Path, expected: Expected) -> Iterator[str]:
         view = EncodedView.open(folder / "data" / name)
         view.verify()
         for split, columns in splits.items():
-            start, stop = view.rows(split)
+            events = view.rows(split)
             for column, wanted in columns.items():
-                if digest(view.column(column)[start:stop]) != wanted:
+                if digest(view.column(column)[events]) != wanted:
                     yield f"{name}/{split}: {column}"
         ids = {row["item_id"]: code for row, code in zip(rows, view.column("item_id"), strict=True)}
         sequence = view.sequence("item_his")

@@ -190,7 +190,7 @@ def swaps(loop: DamagedLoop) -> dict[str, Swap]:
     item_store.build()
     shuffled = loop.load(loopfm_control="shuffled_users")[1]
     train = loop.workspace.view.rows("train")
-    shuffled.pointers_into(loop.store_folder, loop.key, *train, "train")
+    shuffled.pointers_into(loop.store_folder, loop.key, train, "train")
     store, log, teacher = loop.store_folder, loop.extraction.folder, loop.run.folder
     view, pointers = loop.workspace.view.folder, loop.artifacts / "pointers"
     mine, wrong = _own_and_shuffled(pointers)

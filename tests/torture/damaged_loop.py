@@ -162,9 +162,9 @@ class DamagedLoop:
     def read_store(self) -> str:
         """The store, and pointers that are made of it."""
         folder = self.workspace.structuring(self.key).require_own()
-        start, stop = self.workspace.view.rows("train")
+        rows = self.workspace.view.rows("train")
         spec = self.workspace.keys.sequence_spec(self.workspace.prepared.spec.time_unit)
-        made = pointers_of_events(folder, start, stop, spec)
+        made = pointers_of_events(folder, rows, spec)
         assert made is not None
         return read_store(folder, made.end, made.length)
 

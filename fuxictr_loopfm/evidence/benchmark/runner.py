@@ -217,15 +217,15 @@ def _save_predictions(
 
     All are (N,), in the order of the N test events; users are numbered from 0.
     """
-    start, stop = workspace.view.rows("test")
-    users = workspace.prepared.array(workspace.prepared.spec.user)[start:stop]
+    rows = workspace.view.rows("test")
+    users = workspace.prepared.array(workspace.prepared.spec.user)[rows]
     kept: dict[str, Any] = {
         "y": predictions["y_true"].astype(np.int8),
         "p": predictions["y_pred"].astype(np.float32),
         "user": np.unique(users, return_inverse=True)[1].ravel().astype(np.int32),
     }
     if experiment.keys.needs_teacher:
-        logit = workspace.teacher_logit[start:stop].astype(np.float64)
+        logit = workspace.teacher_logit[rows].astype(np.float64)
         kept["p_teacher"] = (1 / (1 + np.exp(-logit))).astype(np.float32)
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **kept)

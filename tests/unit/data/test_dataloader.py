@@ -123,11 +123,11 @@ def test_shuffled_columns_stay_aligned(path: Path) -> None:
 
 
 def test_a_window_of_rows(path: Path) -> None:
-    loader = LoopFMDataLoader(_feature_map(), path, batch_size=2, loopfm_rows=(1, 4))
+    loader = LoopFMDataLoader(_feature_map(), path, batch_size=2, loopfm_rows=slice(1, 4))
     assert (loader.num_samples, len(loader)) == (3, 2)
     assert [b["event_id"].tolist() for b in loader] == [[11, 12], [13]]
     with pytest.raises(ConfigError, match="loopfm_rows: expected .* 0 to 5, found 1 to 6"):
-        LoopFMDataLoader(_feature_map(), path, loopfm_rows=(1, 6))
+        LoopFMDataLoader(_feature_map(), path, loopfm_rows=slice(1, 6))
 
 
 def test_histories_are_asked_for_the_batch_events(path: Path) -> None:

@@ -157,7 +157,7 @@ def test_the_teacher_view_has_train_and_log(
     prepared: PreparedDataset, params: dict[str, Any]
 ) -> None:
     view = build_view(prepared, params, "teacher")
-    assert (view.rows("train"), view.rows("log")) == ((0, 6), (6, 12))
+    assert (view.rows("train"), view.rows("log")) == (slice(0, 6), slice(6, 12))
     table = pq.read_table(view.path("log"))
     assert table["event_id"].to_pylist() == [6, 7, 8, 9, 10, 11]
     with pytest.raises(DataError, match="expected a split of .*'train'.*found 'test'"):
@@ -169,9 +169,9 @@ def test_the_vertical_view_is_fitted_on_its_own_train_split(
 ) -> None:
     params["feature_cols"] = params["feature_cols"][:1]
     view = build_view(prepared, params, "vertical")
-    assert view.rows("warmup") == (0, 6)
-    assert view.rows("train") == (6, 9)
-    assert view.rows("test") == (9, 12)
+    assert view.rows("warmup") == slice(0, 6)
+    assert view.rows("train") == slice(6, 9)
+    assert view.rows("test") == slice(9, 12)
     # Period 3 holds u1, u2, u3 and the items d, a, d: d is most frequent and comes first.
     np.testing.assert_array_equal(view.column("item"), [2, 3, 2, 3, 2, 3, 1, 2, 1, 3, 2, 1])
     np.testing.assert_array_equal(view.column("user"), [1, 2, 1, 3, 2, 1, 1, 2, 3, 1, 4, 2])
@@ -186,7 +186,7 @@ def test_events_between_the_splits_are_encoded_too(params: dict[str, Any], tmp_p
         tmp_path / "gap", log_spec(periods=gap), frame, {"item_his": item_histories()}
     )
     view = build_view(prepared, params, "teacher")
-    assert (view.rows("train"), view.rows("log")) == ((0, 3), (6, 12))
+    assert (view.rows("train"), view.rows("log")) == (slice(0, 3), slice(6, 12))
     np.testing.assert_array_equal(view.column("event_id"), np.arange(12))
 
 
