@@ -23,7 +23,7 @@ from fuxictr_loopfm.exits import GO_ON, INTERRUPTED, TERMINATED
 from fuxictr_loopfm.files.atomic import TEMPORARY_PREFIX
 from tests.torture.aftermath import aftermath
 from tests.torture.command_stages import STAGES, Stage, World
-from tests.torture.filesystem import counting_into, fail_at
+from tests.torture.filesystem import Operations, fail_at
 from tests.torture.forked import Ended, Forked, be_a_fork_server, run
 from tests.torture.section import Profile, Section
 from tests.torture.whole import Digests
@@ -73,11 +73,11 @@ class Faults:
 
     def fail_call(self, stage: Stage, allowed: list[Digests]) -> None:
         """Let one rename or flush fail."""
-        counter = self.world.output.with_name("operations")
+        counted = Operations(names=_FAILING)
         command = self.world.command(stage)
         self.world.restore(stage.state)
-        run(lambda: (counting_into(counter, _FAILING).watch(), command()), self.world.output)
-        number = self.chance.randint(1, int(counter.read_text()))
+        run(lambda: (counted.watch(), command()), self.world.output)
+        number = self.chance.randint(1, counted.count)
         code = self.chance.choice(_ERRORS)
         self.world.restore(stage.state)
         operations = fail_at(number, code, _FAILING)

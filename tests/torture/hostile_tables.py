@@ -52,8 +52,12 @@ def attacks(folder: Path, size: int) -> Iterator[Attack]:
     own.mkdir()
     good = f"{HEADER}\n{rows()}"
     yield _table(own, CSV, "a good log", good, harmless=True)
-    quoted = good + f'"u""0\n{{x}}",i1,{START + 43200},1,"a,b"\n'
-    yield _table(own, CSV, "quotes, commas and line ends in fields", quoted, harmless=True)
+    quoted = good + f'"u""0{{x}}",i1,{START + 43200},1,"a,b"\n'
+    yield _table(own, CSV, "quotes and commas in fields", quoted, harmless=True)
+    lines = quoted.replace("{x}", "\n{x}")
+    yield _table(own, CSV, "line ends in fields", lines, names="line 14: expected every value")
+    yield _table(own, CSV, "line ends in fields that may hold them", lines, harmless=True,
+                 quoting="multiline")  # fmt: skip
     yield from _bombs(own, size)
     broken = {
         "NUL in a key": good.replace("u0,i0", "u\0,i0", 1).replace(f"{START}", f"{START}\0", 1),
@@ -71,6 +75,10 @@ def attacks(folder: Path, size: int) -> Iterator[Attack]:
     }
     for name, text in broken.items():
         yield _table(own, CSV, name, text, names="label" if "label" in name else "log")
+    endless = broken["a field that never ends"]
+    for quoting in ("none", "multiline"):
+        yield _table(own, CSV, f"a field that never ends, quoting: {quoting}", endless,
+                     quoting=quoting)  # fmt: skip
     mixed = good.encode() + f"é,i1,{START + 43200},1,x\n".encode("latin-1")
     yield _table(own, CSV, "mixed encodings", mixed)
     yield _table(own, CSV, "UTF-16", good.encode("utf-16"))
@@ -135,6 +143,8 @@ def _bombs(own: Path, size: int) -> Iterator[Attack]:
     ):
         content = partial(write, opened=opened, start=start, piece=piece)
         yield _table(own, CSV, name, content, file=file)
+        if "quote" in name:
+            yield _table(own, CSV, f"{name}, quoting: multiline", content, quoting="multiline")
     if size >= 1 << 30:
         content = partial(write, opened=packed, start=header, piece=line)
         yield _table(own, CSV, "a gzip of good rows, packed 300 times over", content, file="log.csv.gz")  # fmt: skip  # noqa: E501

@@ -12,9 +12,10 @@ import time
 
 from tests.torture.aftermath import aftermath
 from tests.torture.command_stages import STAGES, Stage, World
-from tests.torture.filesystem import counting_into, kill_at
+from tests.torture.filesystem import Operations, kill_at
 from tests.torture.forked import Ended, Forked, be_a_fork_server, run
 from tests.torture.section import Profile, Section
+from tests.torture.whole import refused
 
 # Both train: a teacher by its own expid, and a vertical model by its.
 SHARES = {"train the teacher": 2, "train": 2}
@@ -28,6 +29,8 @@ def torture(profile: Profile) -> Section:
     undisturbed = world.make_states()
     kills = Kills(world, section, random.Random(profile.seed))
     for stage in (stage for stage in STAGES if stage.is_counted):
+        world.restore(stage.name)
+        section.survivors += [f"{stage.name}, undisturbed: {each}" for each in refused(world.work)]
         wanted = -(-profile.pick(4, 100) // SHARES.get(stage.name, 1))
         kills.kill_often(stage, wanted, undisturbed[stage.name].seconds)
     section.notes += [
@@ -66,18 +69,19 @@ class Kills:
                 self.section.count(f"kills of {stage.name}")
                 for problem in aftermath(self.world, stage, allowed):
                     self.section.survivors.append(f"{stage.name}, killed {how}: {problem}")
+        if done < wanted:
+            self.section.survivors.append(f"{stage.name}: only {done} of {wanted} kills reached it")
 
     def _operations_of(self, stage: Stage) -> int:
-        counter = self.world.output.with_name("operations")
         self.world.restore(stage.state)
-        command = self.world.command(stage)
+        command, operations = self.world.command(stage), Operations()
 
         def counted() -> None:
-            counting_into(counter).watch()
+            operations.watch()
             command()
 
         run(counted, self.world.output)
-        return int(counter.read_text())
+        return operations.count
 
     def _kill_after(self, stage: Stage, seconds: float) -> Ended:
         self.world.restore(stage.state)

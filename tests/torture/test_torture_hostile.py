@@ -12,7 +12,6 @@ from tests.torture.hostile_attack import Attack
 from tests.torture.section import Profile
 
 
-@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_no_attack_succeeds(tmp_path: Path) -> None:
     section = hostile.torture(Profile(tmp_path))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from h5py import File
 
 from fuxictr_loopfm.data.artifact import is_shown
 from fuxictr_loopfm.data.encode import EncodedView
@@ -28,6 +28,8 @@ from fuxictr_loopfm.records.record import read_records
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.store.h5 import open_h5, read_attributes
+from fuxictr_loopfm.store.part_record import record_path
 from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.shard import read_manifest
 
@@ -38,13 +40,17 @@ _LINE_TIME = re.compile(r"^ \d{8}-\d{6},")
 
 
 def digests(folder: Path) -> Digests:
-    """Digest by path of every file that two undisturbed runs agree on."""
+    """Digest by path of what two undisturbed runs agree on: of files, and of links their aim."""
     found = {}
     for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
         left_out = path.suffix in (".lock", ".log") or path.stem == "leaderboard"
-        left_out = left_out or is_shown(path)
-        if path.is_file() and not left_out and "__pycache__" not in path.parts:
-            found[path.relative_to(folder).as_posix()] = digest(path)
+        if left_out or is_shown(path) or "__pycache__" in path.parts:
+            continue
+        if path.is_symlink():
+            found[name] = f"leads to {os.readlink(path)}"
+        elif path.is_file():
+            found[name] = digest(path)
     return found
 
 
@@ -99,12 +105,23 @@ def misread(folder: Path, allowed: list[Digests]) -> list[str]:
     return problems
 
 
+def refused(folder: Path) -> list[str]:
+    """What readers refuse: after an undisturbed command nothing."""
+    problems = []
+    for path, read in _artifacts(folder):
+        try:
+            read(path)
+        except LoopFMError as error:
+            problems.append(f"{path.relative_to(folder).as_posix()}: refused: {error}")
+    return problems
+
+
 def _artifacts(folder: Path) -> Iterator[tuple[Path, Callable[[Path], list[Path]]]]:
     """Every artifact there may be, and what reads it and names the files that it read."""
-    checkout = folder / "checkout" / "data" / "prepared" / "Tiny_s1"
-    for path in (folder / "prepared" / "Planted_s1", checkout):
-        if path.exists():
-            yield path, _prepared
+    for place in (folder / "prepared", folder / "checkout" / "data" / "prepared"):
+        for path in place.glob("[!.]*_s1*"):
+            if path.suffix != ".json":
+                yield path, _prepared
     for view in (folder / "data").glob("Planted_*/view-*"):
         yield view, _view
     artifacts = folder / "data" / "artifacts" / "Planted_s1"
@@ -122,6 +139,8 @@ def _artifacts(folder: Path) -> Iterator[tuple[Path, Callable[[Path], list[Path]
 
 
 def _prepared(path: Path) -> list[Path]:
+    if path.is_symlink():
+        path = path.parent / os.readlink(path)
     data = PreparedDataset.load(path)
     data.verify()
     data.frame()
@@ -153,13 +172,13 @@ def _teacher(path: Path) -> list[Path]:
 
 
 def _pointers(path: Path) -> list[Path]:
-    with File(path, "r") as file:
-        spec = SequenceSpec(**json.loads(file.attrs["spec"]))
-        wanted = file.attrs["store"]
+    with open_h5(path) as file:
+        said = read_attributes(file, path, ("spec", "store"))
+    spec = SequenceSpec(**json.loads(said["spec"]))
     for store in path.parents[1].glob("store-*/"):
-        if store.suffix != ".parts" and read_manifest(store).fingerprint == wanted:
+        if store.suffix != ".parts" and read_manifest(store).fingerprint == said["store"]:
             Pointers.load(path, store=read_manifest(store), spec=spec)
-            return [path]
+            return [each for each in (path, record_path(path)) if each.is_file()]
     raise LoopFMError("of no store")
 
 
