@@ -145,7 +145,7 @@ def _replace_dir(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NOT_EMPTY and not target.is_symlink():
             raise
-    if _swapped(source, target):
+    if swapped(source, target):
         return
     former = source.with_name(f"former-{source.name}")
     os.replace(target, former)
@@ -156,8 +156,8 @@ def _replace_dir(source: Path, target: Path) -> None:
         raise
 
 
-def _swapped(one: Path, other: Path) -> bool:
-    """Swap two folders in one step; False where the system cannot."""
+def swapped(one: Path, other: Path) -> bool:
+    """Swap two folders or links in one step; False where the system cannot."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False

@@ -19,7 +19,14 @@ from typing import Any
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.files.atomic import fingerprint, locked, scratch_dir, sha256_file, write_json
+from fuxictr_loopfm.files.atomic import (
+    fingerprint,
+    locked,
+    scratch_dir,
+    sha256_file,
+    swapped,
+    write_json,
+)
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 _DEV = re.compile(r"(.+)_dev(_[^_]+)")
@@ -89,7 +96,7 @@ def prepare(
                 run_script(script, folder, raw, options)
                 write_json(_note(folder), identity)
     with locked(link):
-        _point(link, folder)
+        point(link, folder)
     return PreparedDataset.load(folder)
 
 
@@ -112,16 +119,26 @@ def _made_of(folder: Path) -> dict[str, Any]:
 
 
 def _adopt(link: Path, identity: Mapping[str, Any]) -> None:
-    """Give the folder of an earlier release, which lies where the link should be, its own name."""
-    if link.is_symlink() or not _is_ready(link):
+    """Give the folder of an earlier release, which lies where the link should be, its own name.
+
+    The folder and the link to it change places in one step, so there is no moment without data.
+    """
+    if link.is_symlink():
+        _note(link).unlink(missing_ok=True)  # left by a process that was killed at the end of this
+        return
+    if not _is_ready(link):
         return
     made_of = _made_of(link)
-    same = all(identity[name] == value for name, value in made_of.items())
-    folder = _named(link, identity if same else made_of)
-    os.replace(link, folder)
-    write_json(_note(folder), identity if same else made_of)
+    if all(identity[name] == value for name, value in made_of.items()):
+        made_of = dict(identity)
+    folder = _named(link, made_of)
+    write_json(_note(folder), made_of)
+    _make_link(folder, folder)  # leads to itself until it lies where the folder lies now
+    if not swapped(folder, link):
+        folder.unlink()
+        os.replace(link, folder)
+        _make_link(link, folder)
     _note(link).unlink()
-    _point(link, folder)
 
 
 def _current(link: Path, identity: Mapping[str, Any]) -> Path | None:
@@ -138,15 +155,25 @@ def _current(link: Path, identity: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def _point(link: Path, folder: Path) -> None:
+def point(link: Path, folder: Path) -> None:
+    """Let ``link`` lead to ``folder``, which lies beside it.
+
+    Who follows the link meanwhile finds the former folder or this one. What somebody else put at
+    that name, and is no link, stays.
+    """
     if link.resolve() == folder.resolve():
         return
     if link.exists() and not link.is_symlink():
         logging.info("%s was put there by somebody else and stays; used is %s", link, folder.name)
         return
-    with scratch_dir(link.parent) as scratch:
-        (scratch / link.name).symlink_to(folder.name, target_is_directory=True)
-        os.replace(scratch / link.name, link)
+    _make_link(link, folder)
+
+
+def _make_link(path: Path, folder: Path) -> None:
+    """A link to ``folder``, beside it, in the place of a link that is there."""
+    with scratch_dir(path.parent) as scratch:
+        (scratch / path.name).symlink_to(folder.name, target_is_directory=True)
+        os.replace(scratch / path.name, path)
 
 
 def run_script(script: Path, folder: Path, raw: Path | None, options: Sequence[str] = ()) -> None:

@@ -56,7 +56,7 @@ class Operations:
     def watch(self) -> None:
         for name in _CALLS:
             setattr(os, name, self._watched(name, getattr(os, name)))
-        atomic._swapped = self._watched("swap", atomic._swapped)
+        atomic.swapped = self._watched("swap", atomic.swapped)
         opening = self._watched("open", builtins.open)
 
         def watched_open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuxictr_loopfm.errors import LoopFMError
+from fuxictr_loopfm.files.atomic import atomic_dir
+from fuxictr_loopfm.pipeline.preparation import point
 from tests.torture import specimens
 
 OLD, NEW, REFUSED, MIX = "old", "new", "refused", "mix"
@@ -53,7 +55,27 @@ def _deleted_and_written(folder: Path, version: int) -> None:
 
 
 def _write_store(folder: Path, version: int) -> None:
-    specimens.small_store(folder, version, shards=2 + version)
+    """Build a store elsewhere and put it in the folder's place, as ``loopfm forget`` does.
+
+    Nothing else in the package replaces a store: others have other names.
+    """
+    built = folder.with_name(f"{folder.name}-built")
+    specimens.small_store(built, version, shards=2 + version)
+    with atomic_dir(folder) as temporary:
+        shutil.copytree(built, temporary, dirs_exist_ok=True)
+
+
+def _write_and_link(link: Path, version: int) -> None:
+    """Each version has a folder of its own, as ``loopfm prepare`` makes them."""
+    folder = link.with_name(f"{link.name}-{version}")
+    if not folder.exists():
+        specimens.small_log(folder, version)
+    point(link, folder)
+
+
+def _read_linked(link: Path) -> str:
+    """A run follows the link once, when it reads its configuration."""
+    return specimens.read_log(link.resolve())
 
 
 KINDS = (
@@ -65,6 +87,7 @@ KINDS = (
         specimens.read_log,
         may_say="another data set took its place",
     ),
+    Replaced("link to a prepared data set", _write_and_link, _read_linked),
     # A log that somebody deleted is filled where it lies.
     Replaced("extraction", _deleted_and_written, specimens.read_extraction, may_say=""),
 )

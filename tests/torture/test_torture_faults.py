@@ -13,16 +13,40 @@ import pytest
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.exits import GO_ON, one_message
+from tests.integration.planted import log_frame, write_log
 from tests.torture.__main__ import run_apart
+from tests.torture.whole import differences, digests, misread
 
 
-@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_every_fault_is_one_message_and_the_command_goes_on(tmp_path: Path) -> None:
     section = run_apart("faults", tmp_path, short=True)
     assert section.survivors == []
     for kind in ("a full disk", "failing calls", "SIG"):
         assert sum(n for what, n in section.tried.items() if what.startswith(kind)) >= 2, kind
+
+
+def test_a_link_that_is_gone_or_leads_to_nothing_whole_is_noticed(tmp_path: Path) -> None:
+    name = "checkout/data/prepared/Tiny_s1"
+    link = tmp_path / name
+    write_log(link.with_name("Tiny_s1-0"))
+    write_log(link.with_name("Tiny_s1-1"), log_frame(seed=8))
+    states = []
+    for number in range(2):
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"Tiny_s1-{number}")
+        states.append(digests(tmp_path))
+        assert misread(tmp_path, states) == []
+    assert differences(*states) == [name]
+    link.unlink()
+    assert misread(tmp_path, states) == [f"{name}: gone"]
+    link.symlink_to("Tiny_s1-2")
+    (problem,) = misread(tmp_path, states)
+    assert problem.startswith(f"{name}: leads to what is refused")
+    link.unlink()
+    link.symlink_to("Tiny_s1-0")
+    (link / "events.parquet").write_bytes(b"half")
+    assert len(misread(tmp_path, states)) == 1
 
 
 def ended(capsys: pytest.CaptureFixture[str], code: int) -> str:

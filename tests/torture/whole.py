@@ -34,6 +34,7 @@ from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.shard import read_manifest
 
 Digests = dict[str, str]
+_LEADS_TO = "leads to "
 # The seal covers the other three.
 _TIMES = ("started", "train_seconds", "environment", "seal")
 _LINE_TIME = re.compile(r"^ \d{8}-\d{6},")
@@ -48,7 +49,7 @@ def digests(folder: Path) -> Digests:
         if left_out or is_shown(path) or "__pycache__" in path.parts:
             continue
         if path.is_symlink():
-            found[name] = f"leads to {os.readlink(path)}"
+            found[name] = f"{_LEADS_TO}{os.readlink(path)}"
         elif path.is_file():
             found[name] = digest(path)
     return found
@@ -85,16 +86,20 @@ def differences(found: Digests, expected: Digests) -> list[str]:
 def misread(folder: Path, allowed: list[Digests]) -> list[str]:
     """What readers accept and should not, and what ends in anything but a message.
 
+    A link that is there before and after is there all the time, and leads to a whole artifact.
+
     Args:
         folder: a world's folder after a kill.
         allowed: what may be read: the files before the command, and after an undisturbed one.
     """
-    problems = []
+    problems = [f"{name}: gone" for name in _links(allowed) if not (folder / name).is_symlink()]
     for path, read in _artifacts(folder):
         name = path.relative_to(folder).as_posix()
         try:
             files = read(path)
-        except LoopFMError:
+        except LoopFMError as error:
+            if path.is_symlink():
+                problems.append(f"{name}: leads to what is refused: {error}")
             continue
         except Exception as error:
             problems.append(f"{name}: {type(error).__name__}: {error}")
@@ -103,6 +108,12 @@ def misread(folder: Path, allowed: list[Digests]) -> list[str]:
         if not any(all(one.get(key) == now[key] for key in now) for one in allowed):
             problems.append(f"{name}: read, and neither the old nor the new one")
     return problems
+
+
+def _links(allowed: list[Digests]) -> list[str]:
+    """Links that are in every state."""
+    states = [{name for name, aim in one.items() if aim.startswith(_LEADS_TO)} for one in allowed]
+    return sorted(set.intersection(*states))
 
 
 def refused(folder: Path) -> list[str]:

@@ -50,7 +50,7 @@ def test_a_folder_is_replaced_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
 ) -> None:
     if not swaps:
-        monkeypatch.setattr(atomic, "_swapped", lambda *_: False)
+        monkeypatch.setattr(atomic, "swapped", lambda *_: False)
     write(tmp_path / "folder", "old", "a", "b")
     write(tmp_path / "folder", "new", "b", "c")
     assert names(tmp_path) == ["folder"] and names(tmp_path / "folder") == ["b", "c"]
@@ -64,7 +64,7 @@ def test_without_swapping_a_failed_rename_puts_the_old_folder_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "folder", "old", "a")
-    monkeypatch.setattr(atomic, "_swapped", lambda *_: False)
+    monkeypatch.setattr(atomic, "swapped", lambda *_: False)
     replace, calls = os.replace, []
 
     def third_fails(source: Path, target: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import ConfigError, DataError
+from fuxictr_loopfm.pipeline import preparation
 from fuxictr_loopfm.pipeline.preparation import dev_id, prepare, raw_identity
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
@@ -190,8 +194,8 @@ def test_two_raw_folders_of_one_data_set_do_not_disturb_each_other(
     assert prepare(checkout, DATASET, None).folder.resolve() == two.folder.resolve()
 
 
-def test_a_folder_of_an_earlier_release_is_taken_over(checkout: Checkout, raw: Path) -> None:
-    made = prepare(checkout, DATASET, raw).folder
+def as_an_earlier_release_left_it(made: Path) -> Path:
+    """Put a prepared folder where the link to it is, with the note of then."""
     link = made.with_name(DATASET)
     link.unlink()
     note = json.loads(made.with_name(f"{made.name}.raw.json").read_text())
@@ -199,8 +203,72 @@ def test_a_folder_of_an_earlier_release_is_taken_over(checkout: Checkout, raw: P
     os.replace(made, link)
     made.with_name(f"{made.name}.raw.json").unlink()
     link.with_name(f"{DATASET}.raw.json").write_text(json.dumps(note))
+    return link
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_folder_of_an_earlier_release_is_taken_over(
+    checkout: Checkout, raw: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
+) -> None:
+    if not swaps:
+        monkeypatch.setattr(preparation, "swapped", lambda *_: False)
+    made = prepare(checkout, DATASET, raw).folder
+    files = left(checkout)
+    link = as_an_earlier_release_left_it(made)
     assert prepare(checkout, DATASET, raw).folder.resolve() == made.resolve()
-    assert link.is_symlink() and runs(checkout) == ["False"]
+    assert link.is_symlink() and runs(checkout) == ["False"] and left(checkout) == files
+
+
+class Stopped(BaseException):
+    """As a signal ends a command."""
+
+
+def watch(patch: pytest.MonkeyPatch, link: Path, stop_at: int = 0) -> list[str]:
+    """Names of the steps that change names; before each the link must lead to whole data."""
+    steps: list[str] = []
+
+    def watched(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def step(*args: object, **kwargs: object) -> object:
+            steps.append(name)
+            assert PreparedDataset.load(link).spec.rows == 8, steps
+            if len(steps) == stop_at:
+                raise Stopped
+            return call(*args, **kwargs)
+
+        return step
+
+    for place, name in ((os, "replace"), (os, "symlink"), (os, "unlink"), (preparation, "swapped")):
+        patch.setattr(place, name, watched(name, getattr(place, name)))
+    return steps
+
+
+def test_no_moment_of_taking_over_is_without_data(checkout: Checkout, raw: Path) -> None:
+    made = prepare(checkout, DATASET, raw).folder
+    files, seen = left(checkout), set()
+    for number in itertools.count(1):
+        link = as_an_earlier_release_left_it(made)
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Stopped):
+            steps = watch(patch, link, stop_at=number)
+            prepare(checkout, DATASET, raw)
+        assert prepare(checkout, DATASET, raw).folder.resolve() == made.resolve()
+        assert link.is_symlink() and runs(checkout) == ["False"] and left(checkout) == files
+        seen.update(steps)
+        if len(steps) < number:
+            break
+    assert seen == {"replace", "symlink", "unlink", "swapped"}
+
+
+def test_no_moment_of_pointing_elsewhere_is_without_data(
+    checkout: Checkout, raw: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(raw, tmp_path / "other")
+    one, two = (prepare(checkout, DATASET, folder) for folder in (raw, tmp_path / "other"))
+    link = one.folder.with_name(DATASET)
+    assert link.resolve() == two.folder.resolve()
+    with pytest.MonkeyPatch.context() as patch:
+        steps = watch(patch, link)
+        prepare(checkout, DATASET, raw)
+    assert "symlink" in steps and link.resolve() == one.folder.resolve()
 
 
 def test_a_folder_that_somebody_else_put_there_stays(checkout: Checkout, raw: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from tiny_store import TINY, build, manifest_fields
 
 from fuxictr_loopfm.errors import DataError, ProvenanceError, StoreError
-from fuxictr_loopfm.files.atomic import sha256_file
+from fuxictr_loopfm.files.atomic import atomic_dir, sha256_file
+from fuxictr_loopfm.store import event_store
 from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.schema import manifest_fingerprint
 from fuxictr_loopfm.store.shard import checksum_problems, read_manifest
@@ -285,6 +286,32 @@ def test_a_virtual_dataset_is_refused(tiny):
         tiny, "logit", lambda file, _: file.create_virtual_dataset("logit", layout)
     )
     assert "stored in other files" in message
+
+
+@pytest.mark.parametrize("files_read", [0, 1, 2])
+def test_a_store_that_is_replaced_while_it_is_opened_is_the_old_one_or_the_new(
+    tiny, tmp_path, monkeypatch, files_read
+):
+    """Replaced when so many files were read: before the manifest, after it, after a shard."""
+    build(tmp_path / "next", num_shards=2, logit=TINY["logit"] + 1)
+    build(tiny, num_shards=2)
+    reads = []
+
+    def then_read(read):
+        def replaced_then_read(*args):
+            if len(reads) == files_read:
+                with atomic_dir(tiny) as temporary:
+                    shutil.copytree(tmp_path / "next", temporary, dirs_exist_ok=True)
+            reads.append(args)
+            return read(*args)
+
+        return replaced_then_read
+
+    for name in ("read_manifest", "open_shard"):
+        monkeypatch.setattr(event_store, name, then_read(getattr(event_store, name)))
+    found = EventStore.open(tiny)
+    assert sorted(found.logit[1:]) == sorted(TINY["logit"] + 1)
+    assert found.manifest == read_manifest(tmp_path / "next") and len(reads) > files_read + 1
 
 
 def test_a_broken_key_ptr_is_refused(tiny):
