@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fuxictr_loopfm.layers.base import SequenceEncoder
+from fuxictr_loopfm.layers.behaviours import places
+from fuxictr_loopfm.layers.packing import Packing
 from fuxictr_loopfm.layers.spans import Spans
 
 
@@ -33,6 +36,39 @@ def score_pairs(network: nn.Sequential, query: Tensor, tokens: Tensor) -> Tensor
     for layer in rest:
         hidden = layer(hidden)
     return hidden.view(tokens.shape[:2])
+
+
+def score_behaviours(
+    network: nn.Sequential,
+    query: Tensor,
+    behaviours: Tensor,
+    packing: Packing,
+    by_place: Tensor | None = None,
+) -> Tensor:
+    """Score every behaviour of padded sequences against its sample's query.
+
+    A network that normalises over the batch is shown the padding as well, as behaviours of zero:
+    FuxiCTR's models count padding in such statistics.
+
+    Args:
+        network: as in ``score_pairs``.
+        query: (B, D) float.
+        behaviours: (N, D) float, packed.
+        packing: where they lie.
+        by_place: (P, D) float, by a behaviour's number, 0 for the oldest: added to its query.
+
+    Returns:
+        (N,) float scores.
+    """
+    if any(isinstance(layer, _BatchNorm) for layer in network.modules()):
+        asked = query.unsqueeze(1)
+        if by_place is not None:
+            asked = asked + by_place[places(packing.mask)]
+        return packing.pack(score_pairs(network, asked, packing.unpack(behaviours)))
+    asked = query.index_select(0, packing.spans.sample)
+    if by_place is not None:
+        asked = asked + by_place.index_select(0, packing.spans.place)
+    return score_pairs(network, asked.unsqueeze(1), behaviours.unsqueeze(1)).squeeze(1)
 
 
 def score_network(dim: int, hidden: int) -> nn.Sequential:

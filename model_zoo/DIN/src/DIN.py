@@ -9,10 +9,9 @@ from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
 from fuxictr_loopfm.host.sequence_model import ScoreSettings, SequenceModel
-from fuxictr_loopfm.layers.base import masked_softmax, zero_padding
-from fuxictr_loopfm.layers.behaviours import weighted_sum
 from fuxictr_loopfm.layers.groups import FieldSetting, sequence_groups
-from fuxictr_loopfm.layers.target_attention import score_pairs
+from fuxictr_loopfm.layers.packing import Packing
+from fuxictr_loopfm.layers.target_attention import score_behaviours
 
 
 class TargetAttention(nn.Module):
@@ -33,11 +32,12 @@ class TargetAttention(nn.Module):
 
     def forward(self, target: Tensor, sequence: Tensor, mask: Tensor) -> Tensor:
         """Pool sequence (B, L, D) under ``mask`` (B, L) for target (B, D); returns (B, D)."""
-        sequence = zero_padding(sequence, mask)
-        weight = score_pairs(self.score.mlp, target.unsqueeze(1), sequence)  # (B, L)
+        packing = Packing(mask)
+        behaviours = packing.pack(sequence)
+        weight = score_behaviours(self.score.mlp, target, behaviours, packing).unsqueeze(1)
         if self.use_softmax:
-            weight = masked_softmax(weight, mask)
-        return weighted_sum(weight, sequence)
+            weight = packing.spans.softmax(weight)
+        return packing.spans.sum(weight * behaviours)
 
 
 class DIN(SequenceModel):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fuxictr_loopfm.host.sequence_model import ScoreSettings, SequenceModel
 from fuxictr_loopfm.layers.behaviours import next_behavior_loss
 from fuxictr_loopfm.layers.groups import FieldSetting, sequence_groups
+from fuxictr_loopfm.layers.packing import Packing
 
 from .interests import InterestExtractor, InterestSettings
 
@@ -115,11 +116,13 @@ class DMIN(SequenceModel):
         parts, aux_losses = [self.other_fields(fields)], []
         for index, (group, extract) in enumerate(zip(self.groups, self.extractors, strict=True)):
             target, sequence, mask = self.behaviours(group, features, fields)
-            interests, refined = extract(sequence, target, mask)
+            packing = Packing(mask)
+            interests, refined = extract(sequence, target, packing)
             parts.append(interests)
             if self.learns_auxiliary:
                 sampled, known = self.negatives(group, features, fields)
                 network = self.aux_net[index]
-                loss = next_behavior_loss(network, refined, sequence, sampled, mask, known)
+                states = packing.unpack(refined)
+                loss = next_behavior_loss(network, states, sequence, sampled, mask, known)
                 aux_losses.append(loss)
         return self.predicted(parts, aux_losses)

@@ -1,6 +1,7 @@
 """DMIN's sequence module: refiner, self-attention heads, and an interest per head.
 
-They are the paper's "Behavior Refiner Layer" and "Multi-Interest Extractor Layer".
+They are the paper's "Behavior Refiner Layer" and "Multi-Interest Extractor Layer". Sequences come
+padded; all layers work on the N behaviours of a batch end to end, see ``Packing``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fuxictr_loopfm.host.sequence_model import ScoreSettings
-from fuxictr_loopfm.layers.base import head_width, masked_softmax, zero_padding
-from fuxictr_loopfm.layers.behaviours import places, sum_and_product, weighted_sum
+from fuxictr_loopfm.layers.base import attend_within, head_width
 from fuxictr_loopfm.layers.groups import SequenceGroup
-from fuxictr_loopfm.layers.target_attention import score_pairs
+from fuxictr_loopfm.layers.packing import Packing
+from fuxictr_loopfm.layers.target_attention import score_behaviours
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class SelfAttention(nn.Module):
     """Causal multi-head self-attention up to the concatenated heads.
 
     Args:
-        width: width D of the sequence; the heads must divide it.
+        width: width D of a behaviour; the heads must divide it.
         settings: shared settings.
         bias: whether the projections have an offset.
     """
@@ -55,13 +56,22 @@ class SelfAttention(nn.Module):
         self.dropout = settings.scores.dropout
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
 
-    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
-        """Sequence (B, L, D) to heads (B, L, H, D / H); ``mask`` broadcasts to (B, H, L, L)."""
-        qkv = self.qkv(sequence).unflatten(-1, (3, self.num_heads, self.head_dim))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
+    def forward(self, behaviours: Tensor, packing: Packing) -> Tensor:
+        """Behaviours (N, D) to heads (N, H, D / H)."""
         dropout = self.dropout if self.training else 0.0
-        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-        return heads.transpose(1, 2)
+        return attend_within(self._qkv(behaviours), packing.spans, causal=True, dropout=dropout)
+
+    def leaking(self, behaviours: Tensor, packing: Packing) -> Tensor:
+        """``forward`` under FuxiCTR's mask, which adds 1.0 to the scores of forbidden pairs."""
+        query, key, value = self._qkv(packing.unpack(behaviours)).permute(2, 0, 3, 1, 4)
+        mask = (~causal_mask(packing.mask)).to(behaviours.dtype)
+        dropout = self.dropout if self.training else 0.0
+        heads = F.scaled_dot_product_attention(query, key, value, mask, dropout)
+        return packing.pack(heads.transpose(1, 2))
+
+    def _qkv(self, sequence: Tensor) -> Tensor:
+        """(..., D) to (..., 3, H, D / H)."""
+        return self.qkv(sequence).unflatten(-1, (3, self.num_heads, self.head_dim))
 
 
 class FeedForward(nn.Module):
@@ -79,9 +89,9 @@ class FeedForward(nn.Module):
         self.widen = nn.Linear(width, 2 * width)
         self.narrow = nn.Linear(2 * width, width)
 
-    def forward(self, sequence: Tensor, attended: Tensor) -> Tensor:
-        """Sequence and what it attended to, both (B, L, D), to (B, L, D)."""
-        seen = self.norm(self.dropout(attended) + sequence)
+    def forward(self, behaviours: Tensor, attended: Tensor) -> Tensor:
+        """Behaviours and what they attended to, both (N, D), to (N, D)."""
+        seen = self.norm(self.dropout(attended) + behaviours)
         return self.narrow(F.relu(self.widen(seen))) + seen
 
 
@@ -100,15 +110,11 @@ class BehaviorRefiner(nn.Module):
         self.output = nn.Linear(width, width)
         self.feed_forward = FeedForward(width, settings)
 
-    def forward(self, sequence: Tensor, allowed: Tensor) -> Tensor:
-        """Refine sequence (B, L, D); returns (B, L, D).
-
-        ``allowed`` (B, 1, L, L) bool is True where a behaviour may attend, see ``causal_mask``.
-        """
-        # FuxiCTR hands 1.0 at forbidden pairs to an attention that adds float masks to the scores.
-        mask = (~allowed).to(sequence.dtype) if self.legacy_mask else allowed
-        attended = self.output(self.attention(sequence, mask).flatten(-2))
-        return self.feed_forward(sequence, attended)
+    def forward(self, behaviours: Tensor, packing: Packing) -> Tensor:
+        """Refine behaviours (N, D); returns (N, D)."""
+        attend = self.attention.leaking if self.legacy_mask else self.attention
+        attended = self.output(attend(behaviours, packing).flatten(-2))
+        return self.feed_forward(behaviours, attended)
 
 
 class InterestHead(nn.Module):
@@ -131,15 +137,19 @@ class InterestHead(nn.Module):
             self.placed_target = nn.Linear(width + settings.pos_emb_dim, width)
         self.attention = settings.scores.network(width)
 
-    def forward(self, sequence: Tensor, head: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Sequence (B, L, D), head (B, L, D / H), target (B, D), mask (B, L) to interest (B, D)."""
-        seen = zero_padding(self.feed_forward(sequence, self.output(head)), mask)
-        query = target.unsqueeze(1)
+    def forward(self, behaviours: Tensor, head: Tensor, target: Tensor, packing: Packing) -> Tensor:
+        """Behaviours (N, D), head (N, D / H) and target (B, D) to interest (B, D)."""
+        seen = self.feed_forward(behaviours, self.output(head))
+        query, by_place = target, None
         if self.position is not None:
-            query = query.expand(-1, mask.shape[1], -1)
-            query = self.placed_target(torch.cat([query, self.position(places(mask))], dim=-1))
-        weight = masked_softmax(score_pairs(self.attention.mlp, query, seen), mask)
-        return weighted_sum(weight, seen)
+            # Linear in [target, position]: done once per sample and once per place.
+            width = target.shape[1]
+            of_target, of_place = self.placed_target.weight.tensor_split([width], dim=1)
+            query = F.linear(target, of_target, self.placed_target.bias)
+            by_place = F.linear(self.position.weight, of_place)
+        scores = score_behaviours(self.attention.mlp, query, seen, packing, by_place)
+        weight = packing.spans.softmax(scores.unsqueeze(1))
+        return packing.spans.sum(weight * seen)
 
 
 class InterestExtractor(nn.Module):
@@ -162,24 +172,22 @@ class InterestExtractor(nn.Module):
         self.attention = SelfAttention(group.width, settings, bias=False)
         self.heads = nn.ModuleList(InterestHead(group, settings) for _ in range(settings.num_heads))
 
-    def forward(self, sequence: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Interests of sequence (B, L, D) for target (B, D) under ``mask`` (B, L).
+    def forward(self, sequence: Tensor, target: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+        """Interests of padded sequence (B, L, D) for target (B, D).
 
         Returns:
-            The concatenated interests (B, output_dim) and the refined sequence (B, L, D).
+            The concatenated interests (B, output_dim) and the refined behaviours (N, D).
         """
-        sequence = zero_padding(sequence, mask)
-        allowed = causal_mask(mask)
-        refined = sequence
-        if self.refiner is not None:
-            refined = self.refiner(sequence, allowed)
-        attended = self.attention(refined, allowed)
+        behaviours = packing.pack(sequence)
+        refined = behaviours if self.refiner is None else self.refiner(behaviours, packing)
+        attended = self.attention(refined, packing)
         interests = [
-            head(refined, attended[:, :, index], target, mask)
+            head(refined, attended[:, index], target, packing)
             for index, head in enumerate(self.heads)
         ]
         if self.sum_pooling:
-            interests.append(sum_and_product(sequence, target))
+            total = packing.spans.sum(behaviours)
+            interests += [total, target * total]
         return torch.cat(interests, dim=-1), refined
 
 
