@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.engine import ENGINES
@@ -83,6 +83,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", type=share, metavar="i/n", help="do only the i-th of n shares of the work"
     )
+
+
+def engine_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What ``add_engine`` asked for, as the passes take it."""
+    return {"engine": options.engine, "workers": options.workers}
 
 
 def add_memory_limit(parser: argparse.ArgumentParser) -> None:

@@ -40,23 +40,23 @@ class Kind:
     Attributes:
         name: for messages.
         is_folder: do the names of its files make a folder this artifact?
-        prefix: a folder called ``<prefix>-<16 hex digits>`` is one, too, unfinished or not.
-        last_file: written last; without it the artifact is not finished. "" if there is none.
-        is_file: is this file, in a folder with any others, this artifact?
-        each_alone: every file is an artifact of its own; else those of a folder are one.
+        last_file: of a folder that is filled in place, what is written last: without it the
+            artifact is not finished. A folder called ``<name>-<16 hex digits>`` is one, too. "" if
+            there is none.
         check: verifies one, noting problems, and returns a line on what was checked; None if it
             carries nothing to check it by.
         forget: what becomes of it when users are deleted.
+        is_file: is this file, in a folder with any others, this artifact?
+        each_alone: every file is an artifact of its own; else those of a folder are one.
     """
 
     name: str
     is_folder: Callable[[Path, Names], bool] = _nothing
-    prefix: str = ""
     last_file: str = ""
-    is_file: Callable[[Path, Names], bool] = _nothing
-    each_alone: bool = False
     check: Callable[[Found, Report], str] | None = None
     forget: forget_rules.Rule = forget_rules.UNTOUCHED
+    is_file: Callable[[Path, Names], bool] = _nothing
+    each_alone: bool = False
 
 
 def _is_prepared(_: Path, names: Names) -> bool:
@@ -113,48 +113,26 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("prepared", _is_prepared, check=checks.check_prepared),
-        Kind(
-            VIEW,
-            _is_view,
-            prefix=VIEW,
-            last_file=VIEW_FILE,
-            check=checks.check_view,
-            forget=forget_rules.VIEW,
-        ),
-        Kind("parts", _is_parts, last_file=MANIFEST_FILE, forget=forget_rules.PARTS),
-        Kind(
-            "store",
-            _is_store,
-            prefix="store",
-            last_file=MANIFEST_FILE,
-            check=checks.check_store,
-            forget=forget_rules.STORE,
-        ),
-        Kind(
-            "teacher",
-            _is_teacher,
-            prefix="teacher",
-            last_file=MANIFEST_FILE,
-            check=checks.check_teacher,
-            forget=forget_rules.TEACHER,
-        ),
+        Kind(VIEW, _is_view, VIEW_FILE, checks.check_view, forget_rules.VIEW),
+        Kind("parts", _is_parts, MANIFEST_FILE, forget=forget_rules.PARTS),
+        Kind("store", _is_store, MANIFEST_FILE, checks.check_store, forget_rules.STORE),
+        Kind("teacher", _is_teacher, MANIFEST_FILE, checks.check_teacher, forget_rules.TEACHER),
         Kind(
             "extraction",
             _is_extraction,
-            prefix="extraction",
-            last_file=MANIFEST_FILE,
-            check=checks.check_extraction,
-            forget=forget_rules.EXTRACTION,
+            MANIFEST_FILE,
+            checks.check_extraction,
+            forget_rules.EXTRACTION,
         ),
         Kind(
             "pointers",
-            is_file=_is_pointers,
-            each_alone=True,
             check=checks.check_pointer_file,
             forget=forget_rules.POINTERS,
+            is_file=_is_pointers,
+            each_alone=True,
         ),
-        Kind("export", is_file=_is_export, forget=forget_rules.EXPORT),
-        Kind("predictions", is_file=_is_predictions, forget=forget_rules.PREDICTIONS),
-        Kind("records", is_file=_is_record, check=checks.check_records),
+        Kind("export", forget=forget_rules.EXPORT, is_file=_is_export),
+        Kind("predictions", forget=forget_rules.PREDICTIONS, is_file=_is_predictions),
+        Kind("records", check=checks.check_records, is_file=_is_record),
     )
 }

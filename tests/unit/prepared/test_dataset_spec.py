@@ -11,26 +11,7 @@ import yaml
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 from fuxictr_loopfm.prepared.parts import name_problems
-
-SPEC = DatasetSpec(
-    dataset_id="Toy_s1",
-    label="click",
-    user="user_id",
-    item="item_id",
-    time_unit="s",
-    columns=(
-        Column("user_id"),
-        Column("age", views=("teacher",)),
-        Column("item_id"),
-        Column("price", "numeric", "float"),
-    ),
-    sequences=(SequenceColumn("seen", of="item_id", max_len=2),),
-    item_columns=("item_id",),
-    side_columns=("surface",),
-    periods=Periods.split(3, 1),
-    period_rule="two rows each",
-    source="made up",
-)
+from tests.unit.prepared.toy import SPEC
 
 
 def test_dictionary_round_trip_through_yaml() -> None:
