@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fuxictr_loopfm.data.columns import DEFAULT_GROUP, EVENT_ID
 from fuxictr_loopfm.errors import did_you_mean
 from fuxictr_loopfm.prepared.parts import short
 
@@ -21,7 +22,9 @@ def feature_choice_problems(params: Mapping[str, Any], features: Sequence[str]) 
     if chosen and not isinstance(chosen, (list, tuple)):
         problems.append(f"use_features: expected a list of features, found {short(chosen)}")
     elif chosen:
-        problems += _unknown("use_features", chosen, features)
+        # Columns that the encoding of a prepared log adds, and that a loader serves if chosen.
+        added = [EVENT_ID, str(params.get("group_id") or DEFAULT_GROUP)]
+        problems += _unknown("use_features", chosen, [*features, *added])
     specs = params.get("feature_specs")
     if not specs:
         return problems

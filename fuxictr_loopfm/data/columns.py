@@ -21,6 +21,8 @@ from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.scalars import meant_bool, meant_text
 
 ColumnDict = dict[str, Any]
+# Meta columns that the encoding of a prepared log adds where ``feature_cols`` has none.
+EVENT_ID, DEFAULT_GROUP = "event_id", "group_id"
 
 
 @dataclass(frozen=True)

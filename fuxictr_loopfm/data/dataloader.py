@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
+from fuxictr_loopfm.data.columns import EVENT_ID
 from fuxictr_loopfm.data.prefetch import prefetched
 from fuxictr_loopfm.data.ragged import Padding, padded_rows
 from fuxictr_loopfm.data.tables import column_names, parquet_parts, read_column, row_count
@@ -25,7 +26,6 @@ from fuxictr_loopfm.layers.batch import HistoryBatch, PaddedHistory
 TEACHER_LOGIT = "teacher_logit"
 TEACHER_EMBEDDING = "teacher_embedding"
 TEACHER_COLUMNS = (TEACHER_LOGIT, TEACHER_EMBEDDING)
-EVENT_ID = "event_id"
 # Batch normalisation cannot train on one row.
 MIN_SHARE = 2
 

@@ -23,7 +23,7 @@ from fuxictr_loopfm.data.artifact import (
     reusable_manifest,
     show_newest,
 )
-from fuxictr_loopfm.data.columns import ColumnDict, ColumnPlan
+from fuxictr_loopfm.data.columns import DEFAULT_GROUP, EVENT_ID, ColumnDict, ColumnPlan
 from fuxictr_loopfm.data.pretrained import pretrained_identity
 from fuxictr_loopfm.data.processor import LocalProcessor, RaggedTokens, data_errors
 from fuxictr_loopfm.data.ragged import EncodedSequence, save_sequence
@@ -36,8 +36,6 @@ from fuxictr_loopfm.prepared.dataset import PreparedDataset
 __all__ = ["EncodedView", "View", "build_view"]
 
 View = Literal["teacher", "vertical"]
-DEFAULT_GROUP = "group_id"
-EVENT_ID = "event_id"
 OWN_SEQUENCES = "loopfm_own_sequences"
 
 _ENCODING_VERSION = 1

@@ -1,4 +1,5 @@
-"""Stage 1: one pass of a teacher over the log -> logits and tapped activations per impression.
+"""Runs a teacher once over the log and keeps a logit and an embedding of every impression.
 
-``tap`` says which activations are read, ``extractor`` runs the pass.
+The first stage of the pipeline: ``tap`` says which activations are read, ``extractor`` runs the
+pass, ``parts`` cuts it into what is logged at once.
 """

@@ -1,6 +1,6 @@
-"""One inference pass of a teacher over the log: logit and embedding of every impression.
+"""Runs a teacher over batches of impressions and yields the logit and embedding of each.
 
-Stage 1 of the pipeline; the knowledge-distillation channel and the event store both come from it.
+Distillation and the event store both read what comes out of this one inference pass.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.extraction.tap import SOFT_LABEL, Tap, TapRecorder
 
 EVENT_ID = "event_id"
+# float32 predictions may be exactly 0 or 1, whose log odds are infinite.
 _SMALLEST_PROBABILITY = 1e-7
 # Integers above this are no longer all exact in float32.
 _EXACT_IN_FLOAT32 = 1 << 24
 
 
 class EmbeddingBatch(NamedTuple):
-    """What one batch of impressions leaves behind."""
+    """What one batch of B impressions leaves behind; d is the width of an embedding."""
 
     event_id: NDArray[np.int64]  # (B,)
     embedding: NDArray[np.float32]  # (B, d)
@@ -50,6 +51,10 @@ def extract(
             keeps the activations; a lone ``soft_label`` p then becomes 2 p - 1 (ours).
         batches: dictionaries of tensors with an ``event_id`` (B,), which the model does not get.
         device: where the other tensors of a batch are moved to.
+
+    Yields:
+        event_id (B,) int64, embedding (B, d) float32 and logit (B,) float32 of a batch, on the CPU.
+
     Raises:
         DataError: no or inexact event ids, a probability outside [0, 1], row counts that differ,
             or NaN or infinite values.
@@ -61,10 +66,14 @@ def extract(
 
 
 def require_variation(embedding: NDArray[np.float32], taps: str) -> None:
-    """Refuse embeddings (n, d) that are the same for every impression.
+    """Refuse embeddings that are the same for every impression, as those of a dead layer are.
+
+    Args:
+        embedding: (n, d) float32, of any n impressions; one alone says nothing.
+        taps: names of the tapped layers, for the message.
 
     Raises:
-        DataError: they are; names the tapped layers.
+        DataError: all rows are equal.
     """
     if len(embedding) > 1 and bool((embedding == embedding[0]).all()):
         raise DataError(
@@ -82,11 +91,10 @@ def _run(
     device: torch.device | str,
 ) -> EmbeddingBatch:
     event_id = _event_ids(batch)
-    inputs = {
-        name: value.to(device) if isinstance(value, Tensor) else value
-        for name, value in batch.items()
-        if name != EVENT_ID
-    }
+    inputs = {}
+    for name, value in batch.items():
+        if name != EVENT_ID:
+            inputs[name] = value.to(device) if isinstance(value, Tensor) else value
     with torch.no_grad():
         output = model(inputs)
         if not isinstance(output, Mapping) or not isinstance(output.get("y_pred"), Tensor):
@@ -106,6 +114,7 @@ def _run(
 
 
 def _event_ids(batch: Mapping[str, Any]) -> NDArray[np.int64]:
+    """(B,) int64; loaders that keep all columns in one matrix deliver them as floats."""
     if EVENT_ID not in batch:
         raise DataError(
             f"extraction: batch: expected the column {EVENT_ID}, found {', '.join(batch)}"
@@ -147,6 +156,7 @@ def _check(result: EmbeddingBatch) -> None:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
+    # Module by module: a model may keep some parts in eval mode while it trains.
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -1,6 +1,7 @@
 """Finds the parts of a FuxiCTR model that taps read: its embedding layer and its hidden layers.
 
-By class name and structure only; nothing here imports the host, so user-defined models qualify too.
+They are told by class name and structure alone. So a model of one's own qualifies as well, and
+nothing here imports FuxiCTR.
 """
 
 from __future__ import annotations
@@ -22,25 +23,35 @@ def _num_parameters(module: nn.Module) -> int:
 
 
 def embedding_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(p, m) for p, m in model.named_modules() if _is_a(m, *EMBEDDING_CLASSES)]
+    """Dotted path and module of every FuxiCTR embedding layer, those of first-order terms too."""
+    found = []
+    for path, module in model.named_modules():
+        if _is_a(module, *EMBEDDING_CLASSES):
+            found.append((path, module))
+    return found
 
 
 def embedding_path(model: nn.Module) -> str | None:
-    """The largest embedding layer; its inner dictionary form where there is one.
+    """Dotted path of the embedding layer that taps read; None if the model has none.
 
-    First-order terms own small embedding layers of width 1, hence the largest.
+    First-order terms own embedding layers of width 1, hence the one with most parameters. A
+    ``FeatureEmbedding`` wraps a ``FeatureEmbeddingDict`` with the same parameters; the dictionary
+    is taken, because its output names the fields.
     """
+
+    def rank(layer: tuple[str, nn.Module]) -> tuple[int, bool]:
+        return _num_parameters(layer[1]), _is_a(layer[1], EMBEDDING_CLASSES[0])
+
     layers = embedding_layers(model)
-    if not layers:
-        return None
-    return max(
-        layers,
-        key=lambda layer: (_num_parameters(layer[1]), _is_a(layer[1], EMBEDDING_CLASSES[0])),
-    )[0]
+    return max(layers, key=rank)[0] if layers else None
 
 
 def hidden_paths(model: nn.Module) -> list[str]:
-    """Paths of the trunk's hidden layers. The trunk is the widest MLP outside attention."""
+    """Dotted paths of the trunk's hidden layers, first to last; empty if there is no trunk.
+
+    The trunk is the MLP outside attention whose first layer has most parameters. A hidden layer's
+    path is that of its last module before dropout: what comes out is (B, units).
+    """
     best: list[str] = []
     best_size = 0
     for path, block in _outside_attention(model, ""):
@@ -75,19 +86,20 @@ def _hidden_layers(block: nn.Module) -> list[str]:
     The block does not say whether its last Linear is an output layer. It is one if it has a
     single unit, or if nothing follows it although an activation follows an earlier one.
     """
-    steps = [
-        (f"{name}.{index}", module)
-        for name, sequential in block.named_children()
-        if isinstance(sequential, nn.Sequential)
-        for index, module in sequential.named_children()
-        if not isinstance(module, nn.Dropout)
-    ]
-    starts = [i for i, (_, module) in enumerate(steps) if isinstance(module, nn.Linear)]
-    if not starts:
+    # Each layer from its Linear on: (path, module) of its steps.
+    layers: list[list[tuple[str, nn.Module]]] = []
+    for name, sequential in block.named_children():
+        if not isinstance(sequential, nn.Sequential):
+            continue
+        for index, module in sequential.named_children():
+            if isinstance(module, nn.Linear):
+                layers.append([])
+            if layers and not isinstance(module, nn.Dropout):
+                layers[-1].append((f"{name}.{index}", module))
+    if not layers:
         return []
-    ends = [start - 1 for start in starts[1:]] + [len(steps) - 1]
-    last = steps[starts[-1]][1]
-    bare = ends[-1] == starts[-1] and any(e > s for s, e in zip(starts, ends, strict=True))
-    if getattr(last, "out_features", 0) == 1 or bare:
-        ends.pop()
-    return [steps[end][0] for end in ends]
+    last = layers[-1]
+    bare = len(last) == 1 and any(len(layer) > 1 for layer in layers)
+    if bare or getattr(last[0][1], "out_features", 0) == 1:
+        layers.pop()
+    return [layer[-1][0] for layer in layers]

@@ -1,4 +1,4 @@
-"""A pass in parts: what is logged at once, lost at most when a pass is killed, and resumed at.
+"""Cuts an inference pass into parts: a killed pass loses one at most and is resumed at the next.
 
 A part ends where a batch ends. So a batch holds the same rows whoever runs it and wherever a pass
 was taken up again, and sums of floating-point numbers come out the same to the last bit.
@@ -47,20 +47,24 @@ def plan_parts(
 
     Args:
         periods: rows by period, in the order of the log.
-        batch_size: B of the pass; a period's last batch may be smaller.
+        batch_size: B of the pass, rows; a period's last batch may be smaller.
         part_rows: what a part may hold.
+
+    Returns:
+        The parts of all periods, in the order of the log.
     """
     step = max(part_rows // batch_size, 1) * batch_size
-    return [
-        Part(period, index, start, min(start + step, rows))
-        for period, rows in periods.items()
-        for index, start in enumerate(range(0, rows, step))
-    ]
+    parts = []
+    for period, rows in periods.items():
+        for index, start in enumerate(range(0, rows, step)):
+            parts.append(Part(period, index, start, min(start + step, rows)))
+    return parts
 
 
 def share_of(parts: Sequence[Part], number: int, count: int) -> list[Part]:
     """Share ``number`` (1 to ``count``) of the parts: consecutive ones, so that little is read."""
-    first, last = ((len(parts) * edge) // count for edge in (number - 1, number))
+    first = len(parts) * (number - 1) // count
+    last = len(parts) * number // count
     return list(parts[first:last])
 
 
@@ -93,12 +97,16 @@ def write_parts(
         batch_size: B with which the parts were planned.
         compressor: fingerprint of teacher and compressor.
 
+    Returns:
+        The record of each part's file.
+
     Raises:
         DataError, StoreError: as ``ExtractionLog.write_part``.
     """
     records = []
     for part in parts:
-        results = islice(batches, -(-(part.stop - part.start) // batch_size))
+        num_batches = -(-(part.stop - part.start) // batch_size)  # rounded up
+        results = islice(batches, num_batches)
         event_id, embedding, logit = map(np.concatenate, zip(*results, strict=True))
         meta = part.meta(compressor)
         records.append(

@@ -1,7 +1,7 @@
-"""Taps: which activations of a teacher are read, and the recorder that reads them.
+"""Reads activations of a teacher during its forward passes: which, and how.
 
-Stage 1 of the pipeline. A tap is a module path of the teacher ("dnn.mlp.0") or one of the paper's
-names. Modules are recognised by class name and structure, so any FuxiCTR model can be a teacher.
+A tap is a module path of the teacher ("dnn.mlp.0") or one of the paper's names. Modules are
+recognised by class name and structure, so any FuxiCTR model can be a teacher.
 
     emb          output of the largest embedding layer, all fields side by side
     hidden_<i>   hidden layer i of the trunk, after its activation and before its dropout
@@ -43,6 +43,7 @@ ITEM_ONLY = "item_only"
 USER_ONLY = "user_only"
 HIDDEN = "hidden_"
 
+# A message that lists the modules of a deep model must still be read.
 _MOST_PATHS_LISTED = 60
 
 
@@ -74,6 +75,10 @@ def resolve_taps(
         names: module paths or the names listed above, in the order of the concatenation.
         item_fields: the fields that ``item_only`` keeps.
         user_fields: the fields that ``user_only`` keeps.
+
+    Returns:
+        The taps in the order of ``names``; ``all`` becomes one per hidden layer.
+
     Raises:
         ConfigError: nothing to read, an unknown name (the message lists what exists), the same
             activation twice, or ``item_only`` or ``user_only`` without usable fields.

@@ -1,4 +1,9 @@
-"""Which target fields a model weighs against which behaviour sequences, read from its settings."""
+"""Reads from a model's settings which target fields it weighs against which behaviour sequences.
+
+DIN, DIEN, DMR and DMIN name them alike: ``din_target_field: [item, [cate, brand]]`` beside
+``din_sequence_field: [item_his, [cate_his, brand_his]]`` makes two sequence modules, the second on
+two fields side by side.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +44,20 @@ def field_groups(setting: FieldSetting) -> list[tuple[str, ...]]:
     A string or a tuple is one group. In a list every entry is a group of its own: a string is a
     group of one field, a tuple or a nested list is a concatenated group. Null and empty are none.
 
+    Args:
+        setting: as the configuration has it.
+
+    Returns:
+        The names of each group's fields, never an empty group.
+
     Raises:
         ConfigError: an entry is neither a name nor a flat group of names.
     """
-    entries = setting if isinstance(setting, list) else [setting] if setting else []
+    entries: list[Any] = []
+    if isinstance(setting, list):
+        entries = setting
+    elif setting:
+        entries = [setting]
     groups = [(entry,) if isinstance(entry, str) else tuple(entry) for entry in entries]
     for group in groups:
         if not group or not all(isinstance(name, str) for name in group):
@@ -69,6 +84,9 @@ def sequence_groups(
         sequence: setting of the sequences, as many groups as ``target``.
         negative: setting of the negatives, as many groups as ``sequence``, or none.
 
+    Returns:
+        A group per sequence module, in the order of the settings.
+
     Raises:
         ConfigError: every problem found: unequal numbers of groups, unknown fields, a sequence
             that is none, unequal widths, a sequence no module pools.
@@ -85,12 +103,12 @@ def sequence_groups(
             f"negative sequence fields: expected none or {len(sequences)} groups, found "
             f"{len(negatives)} {negatives}."
         )
-    named = [name for groups in (targets, sequences, negatives) for g in groups for name in g]
-    problems += [
-        f"field {name!r}: no such feature; found {list(features)}."
-        for name in dict.fromkeys(named)
-        if name not in features
-    ]
+    named: list[str] = []
+    for group in (*targets, *sequences, *negatives):
+        named += group
+    for name in dict.fromkeys(named):
+        if name not in features:
+            problems.append(f"field {name!r}: no such feature; found {list(features)}.")
     if problems:
         raise ConfigError(problems)
     problems += _unpooled(features, named)
@@ -109,13 +127,28 @@ def field_width(spec: Mapping[str, Any], embedding_dim: int) -> int:
 
 
 def concat_fields(embeddings: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
-    """Embeddings of the fields side by side, (B, sum of widths) or (B, L, sum of widths)."""
+    """Embeddings of the named fields side by side.
+
+    Args:
+        embeddings: float32 by field, all (B, width) or all sequences (B, L, width).
+        names: at least one.
+
+    Returns:
+        (B, sum of widths) or (B, L, sum of widths).
+    """
     parts = [embeddings[name] for name in names]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 def concat_sequences(embeddings: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
-    """Embedded sequences side by side, (B, L, sum of widths).
+    """Embedded sequences side by side.
+
+    Args:
+        embeddings: float32 by field; a sequence is (B, L, width).
+        names: at least one sequence.
+
+    Returns:
+        (B, L, sum of widths).
 
     Raises:
         ConfigError: a feature encoder has already pooled one of them.

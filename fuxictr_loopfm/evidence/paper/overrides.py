@@ -1,4 +1,4 @@
-"""What a table's row or model changes in FuxiCTR params, whatever the model calls it."""
+"""Turns what a table's row or model changes into FuxiCTR params, whatever the model calls them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import teacher_mark
 from fuxictr_loopfm.config.names import PREFIX
+from fuxictr_loopfm.data.columns import DEFAULT_GROUP, EVENT_ID
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.evidence.benchmark.configs import HIDDEN_UNITS
 from fuxictr_loopfm.evidence.paper.table import TableRow, Vertical
@@ -17,12 +18,15 @@ from fuxictr_loopfm.prepared.dataset import DatasetSpec
 TEACHER_FINGERPRINT = "teacher_fingerprint"
 TEACHER_OVERRIDES = "teacher_overrides"
 FEATURES = "features"
-# Meta columns that a loader serves beside the features.
-_EVENT_ID, _GROUP_ID = "event_id", "group_id"
 
 
 def resolved(changes: Mapping[str, Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
     """``changes`` in the names of ``params``; ``hidden_units`` stands for the model's own key.
+
+    Args:
+        changes: values by a table's names; ``loopfm_*`` keys are taken as they are.
+        params: of the experiment that is changed.
+        where: the row, for messages.
 
     Raises:
         ConfigError: a param that the model does not have: FuxiCTR would ignore it silently.
@@ -44,7 +48,11 @@ def resolved(changes: Mapping[str, Any], params: Mapping[str, Any], where: str) 
 
 
 def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
-    """Params that make the configured model the table's vertical model."""
+    """Params that make the configured model the table's vertical model.
+
+    Raises:
+        ConfigError: it takes the size of a teacher that is not there, or has no such param.
+    """
     changes: dict[str, Any] = {}
     if vertical.size == "teacher":
         teacher = plain.load_teacher()
@@ -62,7 +70,16 @@ def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
 
 
 def changed_teacher(teacher: Experiment, row: TableRow, spec: DatasetSpec) -> Experiment:
-    """The teacher with a row's own params; its fingerprint follows from them."""
+    """The teacher with a row's own params; its fingerprint follows from them.
+
+    Args:
+        teacher: as configured.
+        row: whose ``teacher`` says what differs.
+        spec: of the prepared data set, which knows what the vertical view has.
+
+    Raises:
+        ConfigError: the teacher has no such param, or ``features`` has an unknown value.
+    """
     if not row.teacher:
         return teacher
     changes = dict(row.teacher)
@@ -95,22 +112,26 @@ def without_columns(experiment: Experiment, dropped: set[str]) -> dict[str, Any]
 
     The encoded data stay as they are (``use_features`` selects from them); pairs of target and
     sequence fields that name a dropped column go with it.
+
+    Args:
+        experiment: of the model.
+        dropped: names of columns.
+
+    Returns:
+        Only the params that change; none if the model has none of the columns.
     """
     params = experiment.params
     used = _items(params.get("use_features")) or experiment.columns.names()
     kept = [name for name in used if name not in dropped]
     if len(kept) == len(used):
         return {}
-    group = params.get("group_id") or _GROUP_ID
-    changes: dict[str, Any] = {
-        "use_features": [*kept, *(name for name in (_EVENT_ID, group) if name not in kept)],
-        "feature_specs": [
-            spec
-            for spec in params.get("feature_specs") or []
-            if not dropped.intersection(_items(spec["name"]))
-        ]
-        or None,
-    }
+    group = params.get("group_id") or DEFAULT_GROUP
+    served = [name for name in (EVENT_ID, group) if name not in kept]
+    specs = []
+    for spec in params.get("feature_specs") or []:
+        if not dropped.intersection(_items(spec["name"])):
+            specs.append(spec)
+    changes: dict[str, Any] = {"use_features": [*kept, *served], "feature_specs": specs or None}
     for key, value in params.items():
         if key.endswith("neg_seq_field") and dropped.intersection(_flat(value)):
             changes[key] = None
@@ -125,7 +146,9 @@ def without_columns(experiment: Experiment, dropped: set[str]) -> dict[str, Any]
 
 def _items(value: Any) -> list[Any]:
     """A list as it is, nothing as an empty one, anything else as its only item."""
-    return list(value) if isinstance(value, list) else [] if value is None else [value]
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _flat(value: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The paper's tables as experiments: one YAML file per table, read and checked before any run."""
+"""Reads the paper's tables as experiments: one YAML file each, checked before any run."""
 
 from __future__ import annotations
 
@@ -158,7 +158,10 @@ class PaperTable:
     def row(self, name: str, group: str = "") -> TableRow:
         """A row by name, preferably the one in ``group``."""
         found = [row for row in self.rows if row.name == name]
-        return next((row for row in found if row.group == group), found[0])
+        for row in found:
+            if row.group == group:
+                return row
+        return found[0]
 
     def baseline_of(self, row: TableRow) -> TableRow | None:
         """The row that ``row`` is compared with; None for the baseline itself."""
@@ -173,14 +176,24 @@ class PaperTable:
     def verticals(self, models: Sequence[str] | None) -> list[Vertical]:
         """The vertical models to run: the table's, or those of ``models``.
 
-        Those are names of the table's own, model classes (all variants that the table has of one),
-        or others such as ``DeepFM:small``; an unknown size raises ConfigError.
+        Args:
+            models: names of the table's own, model classes (all variants that the table has of
+                one), or others such as ``DeepFM:small``.
+
+        Raises:
+            ConfigError: a name with an unknown size.
         """
+        if not models:
+            return list(self.vertical_models)
         chosen: dict[str, Vertical] = {}
-        for name in models or [vertical.name for vertical in self.vertical_models]:
-            own = [v for v in self.vertical_models if name == v.name]
-            own = own or [v for v in self.vertical_models if name == v.model]
-            chosen |= {v.name: v for v in own or [Vertical(name, str(ModelName.parse(name)))]}
+        for name in models:
+            found = [v for v in self.vertical_models if v.name == name]
+            if not found:
+                found = [v for v in self.vertical_models if v.model == name]
+            if not found:
+                found = [Vertical(name, str(ModelName.parse(name)))]
+            for vertical in found:
+                chosen[vertical.name] = vertical
         return list(chosen.values())
 
 
@@ -194,6 +207,8 @@ def load_table(folder: Path, number: int) -> PaperTable:
 
     Args:
         folder: of ``table_01.yaml`` and so on.
+        number: of the table in the paper.
+
     Raises:
         ConfigError: no such table, or one whose definition contradicts itself; all problems.
     """
@@ -207,7 +222,11 @@ def load_table(folder: Path, number: int) -> PaperTable:
 
 
 def table_from_dict(value: Mapping[str, Any], where: str) -> PaperTable:
-    """Build and check a table; ``where`` names the file in messages.
+    """Build and check a table.
+
+    Args:
+        value: the entries of its YAML file, and its ``number``.
+        where: names the file in messages.
 
     Raises:
         ConfigError: all problems found.
@@ -235,8 +254,11 @@ def table_from_dict(value: Mapping[str, Any], where: str) -> PaperTable:
 
 
 def _list(parts: Mapping[str, Any], key: str) -> list[Any]:
+    """An entry as a list: nothing is an empty one, a single value its only item."""
     found = parts.get(key)
-    return found if isinstance(found, list) else [] if found is None else [found]
+    if found is None:
+        return []
+    return found if isinstance(found, list) else [found]
 
 
 def _built(
@@ -244,11 +266,10 @@ def _built(
 ) -> tuple[_Part, ...]:
     """Dataclasses from mappings; keys that are unknown or missing become problems."""
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    needed = {
-        name
-        for name, item in known.items()
-        if item.default is MISSING and item.default_factory is MISSING
-    }
+    needed = set()
+    for key, item in known.items():
+        if item.default is MISSING and item.default_factory is MISSING:
+            needed.add(key)
     made = []
     for value in values:
         if not isinstance(value, dict):
@@ -264,6 +285,7 @@ def _built(
 
 
 def _problems(table: PaperTable) -> Iterator[str]:
+    """What contradicts itself in a definition; a dataclass alone would take it."""
     names = {row.name for row in table.rows}
     if table.protocol not in PROTOCOLS:
         yield f"protocol: expected one of {list(PROTOCOLS)}, found {table.protocol!r}"

@@ -1,1 +1,1 @@
-"""Committed entries, rendered from records."""
+"""Writes the committed pages of published runs, each from the runs' records."""

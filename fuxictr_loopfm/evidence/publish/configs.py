@@ -1,4 +1,4 @@
-"""Configuration folders for published entries that have none: those that their runs used."""
+"""Takes the configurations that published entries lack from the results folders of their runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ def missing_configuration(
     """Texts, by path, of the configuration files that entries of a data set lack.
 
     Args:
+        checkout: whose ``benchmark_configs`` the entries lie in.
+        dataset_id: of the data set.
         entries: names of the entries' folders.
         results: folders of runs, which keep the configurations they generated.
+
     Raises:
         ConfigError: an entry's file is neither committed nor among the results.
     """
@@ -37,15 +40,21 @@ def missing_configuration(
 def missing_teachers(
     checkout: Checkout, dataset_id: str, runs: Sequence[RunRecord], results: Sequence[Path]
 ) -> dict[Path, str]:
-    """Texts, by path, of the teachers' configurations that only the results have."""
+    """Texts, by path, of the teachers' configurations that only the results have.
+
+    Args:
+        checkout, dataset_id, results: as ``missing_configuration`` takes them.
+        runs: whose teachers these are.
+    """
     folder = checkout.configs(dataset_id)
     names = {str(run.config.get("loopfm_teacher")) for run in runs}
-    return {
-        folder / source.parent.name / source.name: source.read_text(encoding="utf-8")
-        for path in results
-        for source in sorted((path / "configs").glob("*/*_config.yaml"))
-        if source.parent.name in names and not (folder / source.parent.name / source.name).is_file()
-    }
+    pages = {}
+    for path in results:
+        for source in sorted((path / "configs").glob("*/*_config.yaml")):
+            page = folder / source.parent.name / source.name
+            if source.parent.name in names and not page.is_file():
+                pages[page] = source.read_text(encoding="utf-8")
+    return pages
 
 
 def _text(folder: Path, dataset_id: str, name: str, file: str, results: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""A model's entry in the manner of BARS: its page, its runs as a table, and their environment."""
+"""Renders a model's entry in the manner of BARS: its page, and its runs with what they ran in."""
 
 from __future__ import annotations
 
@@ -47,17 +47,16 @@ class Entry:
 
 def runs_csv(records: Iterable[RunRecord]) -> str:
     """One line per run under ``RUN_COLUMNS``; an empty field where there is no value."""
-    return csv_text(
-        RUN_COLUMNS,
-        [
+    lines = []
+    for run in records:
+        lines.append(
             [run.seed, run.expid, run.model, run.method, run.encoder]
             + [run.metrics.get(name) for name in METRICS]
             + [run.params, f"{run.bytes_per_event:g}", f"{run.train_seconds:.2f}", run.protocol]
             + [run.started, run.environment.get(COMMIT, ""), run.fingerprints["code"][:_SHORT]]
             + [run.fingerprints["data"], run.fingerprints["config"]]
-            for run in records
-        ],
-    )
+        )
+    return csv_text(RUN_COLUMNS, lines)
 
 
 def environment_text(records: Iterable[RunRecord]) -> str:
@@ -66,8 +65,9 @@ def environment_text(records: Iterable[RunRecord]) -> str:
     for run in records:
         for name, value in run.environment.items():
             counted.setdefault(name, Counter())[str(value)] += 1
-    first = [name for name in counted if name not in (*MACHINE, COMMIT)]
-    order = [*sorted(first), *(name for name in (*MACHINE, COMMIT) if name in counted)]
+    # Versions in alphabetical order, then the machine, then the commits, which may be many.
+    last = [name for name in (*MACHINE, COMMIT) if name in counted]
+    order = [*sorted(counted.keys() - set(last)), *last]
     lines = ["# From the records of the runs: what they ran with, and how many of them."]
     for name in order:
         for value, count in sorted(counted[name].items()):
@@ -76,7 +76,7 @@ def environment_text(records: Iterable[RunRecord]) -> str:
 
 
 def readme_text(entry: Entry) -> str:
-    """The page of an entry."""
+    """The page of an entry: what it ran in and on, how to repeat it, results and records."""
     first = entry.records[0]
     model = first.model.partition(":")[0]
     dataset_id = first.dataset_id
@@ -115,12 +115,12 @@ def _dataset(entry: Entry) -> list[str]:
     dataset_id = entry.records[0].dataset_id
     facts = [f"Protocol: {text}" for text in _distinct(run.protocol for run in entry.records)]
     facts += [f"Split: {text}" for text in _distinct(run.split for run in entry.records)]
-    for columns in _distinct_values(run.config.get("feature_cols") for run in entry.records):
+    for columns in _distinct(run.config.get("feature_cols") for run in entry.records):
         names = [column["name"] for column in active_columns(columns, "feature_cols")]
         facts.append(f"Features of the model: {', '.join(names)}")
     facts += [
         f"Label: {value['name']}"
-        for value in _distinct_values(run.config.get("label_col") for run in entry.records)
+        for value in _distinct(run.config.get("label_col") for run in entry.records)
     ]
     prints = _distinct(run.fingerprints["data"] for run in entry.records)
     facts.append(f"Fingerprint of the prepared data: {', '.join(prints)}")
@@ -194,11 +194,8 @@ def _files(entry: Entry) -> list[str]:
     return [_list(facts)]
 
 
-def _distinct(values: Iterable[str]) -> list[str]:
-    return [value for value in dict.fromkeys(values) if value]
-
-
-def _distinct_values(values: Iterable[Any]) -> list[Any]:
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Those that are not empty, each once, in the order of their first; lists are compared, too."""
     return list({repr(value): value for value in values if value}.values())
 
 

@@ -1,4 +1,4 @@
-"""From finished runs to what is committed: every published text follows from records.
+"""Writes what is committed of finished runs; every published text follows from their records.
 
 ``benchmark_configs/<dataset>/<Model>_<dataset>/records.jsonl`` holds each published run once, that
 of all the model's variants, for the leaderboard and for the paper's tables. All other texts are
@@ -67,10 +67,13 @@ def publish(
     everything committed is written anew from its records.
 
     Args:
+        checkout: whose ``benchmark_configs`` is written.
         results: output folders of ``loopfm benchmark`` and ``loopfm paper``, or record files.
         tables: the paper's tables to publish besides those that runs were made for.
+
     Returns:
         By data set, how many runs are shown on no page and so were left out.
+
     Raises:
         DataError: unreadable records, or a table that they do not fill.
         ConfigError: a model without a configuration, committed or in ``results``.
@@ -144,15 +147,23 @@ def rendered(checkout: Checkout, source: Source) -> dict[Path, str]:
             tuple(tables[n] for n, found in filled.items() if shown & {r.model for r in found}),
             tuple(tuners),
         )
-        texts = {"README.md": readme_text(entry), f"{name}.csv": runs_csv(runs), **tuners}
-        texts[RECORDS] = packed([run.to_dict() for run in runs])
-        texts["environment.txt"] = environment_text(runs)
+        texts = {
+            "README.md": readme_text(entry),
+            f"{name}.csv": runs_csv(runs),
+            RECORDS: packed([run.to_dict() for run in runs]),
+            "environment.txt": environment_text(runs),
+            **tuners,
+        }
         pages |= {folder / name / file: text for file, text in texts.items()}
     return pages
 
 
 def filled_document(checkout: Checkout, text: str) -> str:
     """``text`` with the tables between its ``<!-- leaderboard DATASET MODEL -->`` marks made anew.
+
+    Args:
+        checkout: whose committed records the tables are made from.
+        text: of a Markdown document.
 
     Raises:
         DataError: marks that name a data set or model without published runs.
@@ -185,17 +196,22 @@ def fill_documents(checkout: Checkout, documents: Iterable[Path]) -> None:
 
 
 def outdated(checkout: Checkout, documents: Iterable[Path] = ()) -> list[Path]:
-    """Published files, and documents with marked tables, that differ from what records give."""
+    """Published files, and documents with marked tables, that differ from what records give.
+
+    Raises:
+        DataError: as ``rendered`` and ``filled_document``.
+        ConfigError: as ``rendered``.
+    """
     pages: dict[Path, str] = {}
     for dataset_id in datasets(checkout):
         pages |= rendered(checkout, committed(checkout, dataset_id))
     for path in documents:
         pages[path] = _filled(checkout, path)
-    return [
-        path
-        for path, text in pages.items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text
-    ]
+    found = []
+    for path, text in pages.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            found.append(path)
+    return found
 
 
 def _write(pages: Mapping[Path, str]) -> None:

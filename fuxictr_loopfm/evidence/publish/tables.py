@@ -1,4 +1,4 @@
-"""Which tables of the paper a set of records fills, and their published texts."""
+"""Decides which tables of the paper a set of records fills, and renders them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ def filled_tables(
     that is none of the table's own.
 
     Args:
+        tables: all definitions, by number.
+        records: all runs at hand.
         wanted: numbers of tables that are published even if no run was made for them.
+
+    Returns:
+        By number of a filled table, at least one record.
+
     Raises:
         DataError: a wanted table has no model with a run of every row.
     """
@@ -54,6 +60,7 @@ def table_texts(
     """Published texts by file name: a page per table, and its transfer ratios as they were given.
 
     Args:
+        tables: all definitions, by number.
         filled: see ``filled_tables``.
         ratios: by table the JSON text of its transfer ratios. They come from test predictions,
             which are not published, so they are kept as they are.
@@ -72,30 +79,36 @@ def computed_ratios(table: PaperTable, records: Sequence[RunRecord], folder: Pat
     """The transfer ratios' JSON text, None where no test predictions of the runs are kept.
 
     Args:
+        table: the definition.
         records: runs of one results folder.
         folder: of their predictions, see ``runner.predictions_path``.
     """
     # Other tables that share a row may have run more seeds of it, and keep no predictions.
-    runs = [
-        run for run in _records_of(table, records, True) if predictions_path(folder, run).is_file()
-    ]
+    filled = _records_of(table, records, True)
+    runs = [run for run in filled if predictions_path(folder, run).is_file()]
     if not table.transfer_ratio or not runs:
         return None
     return ratios_text(pair_results(table, runs, folder))
 
 
 def _records_of(table: PaperTable, runs: Sequence[RunRecord], wanted: bool) -> list[RunRecord]:
+    """The runs of every model that has all rows of a table; none if nothing asks for the table."""
     rows = [row.name for row in table.runs()]
     own = [vertical.name for vertical in table.vertical_models]
     by_model: dict[str, list[RunRecord]] = {}
     for run in runs:
         if run.paper_table is not None and run.method in rows:
             by_model.setdefault(run.model, []).append(run)
-    complete = {m: found for m, found in by_model.items() if {r.method for r in found} == {*rows}}
-    asked = {m for m, found in complete.items() if table.number in {r.paper_table for r in found}}
-    models = [model for model in own if model in complete]
-    models += sorted(asked - set(own))
+    complete, asked = {}, set()
+    for model, found in by_model.items():
+        if {run.method for run in found} == {*rows}:
+            complete[model] = found
+            if table.number in {run.paper_table for run in found}:
+                asked.add(model)
     if not wanted and not asked:
         return []
-    chosen = [run for model in models for run in complete[model]]
+    models = [model for model in own if model in complete] + sorted(asked - set(own))
+    chosen: list[RunRecord] = []
+    for model in models:
+        chosen += complete[model]
     return sorted(chosen, key=lambda r: (models.index(r.model), rows.index(r.method), r.seed))

@@ -1,4 +1,4 @@
-"""Tuner files that repeat published rows, derived from their records."""
+"""Writes FuxiCTR tuner files that repeat published rows, from the rows' records."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def tuner_text(
         base_expid: experiment in the configuration folder beside the file.
         params: its FuxiCTR params.
         records: of one model and one origin (leaderboard or paper).
+
     Returns:
         The text, None if no record is of such a row.
     """
@@ -74,11 +75,13 @@ def _fixed(runs: Sequence[RunRecord], params: Mapping[str, Any]) -> list[tuple[s
     """
     deciding = [run for run in runs if run.config.get("loopfm_history") is not None] or list(runs)
     first = deciding[0].config
-    return [
-        (name, first[name])
-        for name in params
-        if name in first
-        and name not in _NAMES
-        and fingerprint(first[name]) != fingerprint(params[name])
-        and all(fingerprint(run.config.get(name)) == fingerprint(first[name]) for run in deciding)
-    ]
+    fixed = []
+    for name in params:
+        if name not in first or name in _NAMES:
+            continue
+        # Compared as JSON: a tuple and a list of the same values are one setting.
+        value = fingerprint(first[name])
+        same = all(fingerprint(run.config.get(name)) == value for run in deciding)
+        if same and value != fingerprint(params[name]):
+            fixed.append((name, first[name]))
+    return fixed
