@@ -70,8 +70,8 @@ def _kind_of_folder(path: Path, names: Names) -> Kind | None:
         if kind.is_folder(path, names):
             return kind
     named = _FOLDER.fullmatch(path.name)
-    kind = KINDS.get(named[1]) if named else None
-    return kind if kind is not None and kind.last_file else None
+    found = KINDS.get(named[1]) if named else None
+    return found if found is not None and found.last_file else None
 
 
 def _kind_of_file(path: Path, names: Names) -> str:
