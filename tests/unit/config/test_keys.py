@@ -200,8 +200,11 @@ def test_a_filter_on_an_outcome_waits_until_it_is_known() -> None:
 
 def test_a_filter_on_the_label_waits_for_the_label() -> None:
     values = {"delay_seconds": 5, "label_delay_seconds": 60}
-    assert keys(**values, event_filter="label == 1").sequence_spec("s").delay == 60
-    assert keys(**values, event_filter="genre == x").sequence_spec("s").delay == 5
+    for text, delay in {
+        **{"label == 1": 60, " label == 1": 60, "label!=1": 60},
+        **{"genre == x": 5, "label_2 == 1": 5},
+    }.items():
+        assert keys(**values, event_filter=text).sequence_spec("s").delay == delay, text
     assert keys(**values).sequence_spec("s").delay == 5
     assert keys(delay_seconds=90, event_filter="label > 0").sequence_spec("s").delay == 90
 

@@ -198,6 +198,18 @@ def test_a_fresh_optimizer_starts_over(tmp_path: Path) -> None:
     assert gap(dense, sparse) < 1e-6
 
 
+def test_gradients_of_looked_up_rows_are_clipped_with_all_others(tmp_path: Path) -> None:
+    batch = next(batches(1, 0))
+    batch["user_grad"] = torch.full((ROWS, WIDTH), 1_000.0)
+    # The bias has the gradient 8, which alone is not clipped.
+    batch["order_grad"] = torch.ones(ROWS)
+    dense, sparse = toy(tmp_path, "dense", "SGD"), toy(tmp_path, "sparse", "SGD")
+    for model in (dense, sparse):
+        model.train_step(batch)
+        assert 0 < float(model.bias.grad) < 0.1
+    assert gap(dense, sparse) < 1e-6
+
+
 def test_lazy_steps_are_another_optimizer(tmp_path: Path) -> None:
     dense, lazy = trained(toy(tmp_path, "dense"), 100), trained(toy(tmp_path, "lazy"), 100)
     assert gap(dense, lazy) > 1e-3
