@@ -38,10 +38,14 @@ def require_sound(experiment: Experiment, teacher: Experiment | None, spec: Data
     Raises:
         ConfigError: with every problem found.
     """
-    problems = [*_model_problems(experiment)]
-    problems += _model_problems(teacher) if teacher is not None else []
-    mistaken = [*_key_problems(experiment, spec), *_columns(experiment)]
-    problems += [f"{experiment.where}: {problem}" for problem in mistaken]
+    problems = []
+    asked: Experiment | None = experiment
+    while asked is not None:
+        problems += _model_problems(asked)
+        if asked is experiment or asked.keys.columns:
+            mistaken = [*_key_problems(asked, spec), *_columns(asked)]
+            problems += [f"{asked.where}: {problem}" for problem in mistaken]
+        asked = teacher if asked is experiment else asked.upstream
     if problems:
         raise ConfigError(problems, _REMEDY)
 

@@ -28,6 +28,8 @@ class Experiment:
         zoos: folders searched for the model class, in order.
         base_dir: what relative paths of the configuration start from.
         config_dir: the configuration folder.
+        upstream: of a teacher: the other teacher that its ``loopfm_teacher`` names, whose past
+            embeddings are in its history.
         columns: what ``feature_cols`` and ``label_col`` of the params say.
     """
 
@@ -36,6 +38,7 @@ class Experiment:
     zoos: tuple[Path, ...]
     base_dir: Path
     config_dir: Path
+    upstream: Experiment | None = None
     columns: ColumnPlan = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -119,11 +122,13 @@ class Experiment:
         """File and expid, for messages."""
         return f"{_model_file(self.config_dir)}: {self.expid}"
 
-    def load_teacher(self) -> Experiment | None:
-        """The experiment named by ``loopfm_teacher``, None if there is none.
+    def load_teacher(self, asked_by: tuple[str, ...] = ()) -> Experiment | None:
+        """The experiment named by ``loopfm_teacher`` and its own teachers; None if there is none.
 
+        Args:
+            asked_by: the teachers whose chain this one is in.
         Raises:
-            ConfigError: it is not a teacher's experiment.
+            ConfigError: it is not a teacher's experiment, or a teacher reads its own embeddings.
         """
         if self.keys.teacher is None:
             return None
@@ -141,8 +146,17 @@ class Experiment:
                 f"loopfm_teacher, found {teacher.keys.view!r}. Name a teacher's expid in "
                 f"loopfm_teacher of {self.expid}."
             )
+        if teacher.where in asked_by:
+            raise ConfigError(
+                f"{self.where}: loopfm_teacher: expected a teacher that does not learn from this "
+                f"one, found {self.keys.teacher!r}, which does. A teacher reads the past "
+                "embeddings of another expid."
+            )
         # A vertical model's zoo is the last resort, so that it never changes which class is found.
-        return replace(teacher, zoos=tuple(dict.fromkeys((*teacher.zoos, *self.zoos))))
+        zoos = tuple(dict.fromkeys((*teacher.zoos, *self.zoos)))
+        return replace(
+            teacher, zoos=zoos, upstream=teacher.load_teacher((*asked_by, teacher.where))
+        )
 
 
 def _model_file(config_dir: Path) -> Path:

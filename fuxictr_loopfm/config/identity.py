@@ -14,16 +14,20 @@ artifacts and records that exist strangers.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fuxictr_loopfm.compression.compressors import COMPRESSORS
+from fuxictr_loopfm.compression.quantizer import CODECS
 from fuxictr_loopfm.config.model_code import package_code
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import find_model
+from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
 from fuxictr_loopfm.data.pretrained import pretrained_identity
 from fuxictr_loopfm.files.atomic import fingerprint, sha256_file
+from fuxictr_loopfm.layers.registry import ENCODERS
 
 if TYPE_CHECKING:
     from fuxictr_loopfm.config.experiment import Experiment
@@ -39,6 +43,11 @@ _PATH_ENDINGS = ("_data", "_config", "_prepared", "_prepare", "_model_zoo", "_de
 _NAMES = ("seed", "expid", "model_id", "dataset_id")
 # Raised when the same taps would read something else, so that older logs are not reused.
 _TAPS_VERSION = 2
+# What of a teacher's keys says what its histories hold and how they are encoded.
+_HISTORY_KEYS = (
+    *("history", "key", "max_len", "delay_seconds", "window_seconds", "label_delay_seconds"),
+    *("event_filter", "id_columns", "query_columns", "encoder", "encoder_dim"),
+)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -75,28 +84,70 @@ def compared_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in ignored}
 
 
-def teacher_identity(teacher: Experiment, view: str) -> dict[str, Any]:
+def teacher_identity(teacher: Experiment, view: str, upstream: str | None = None) -> dict[str, Any]:
     """Everything that determines a teacher's weights, and nothing else.
 
-    No ``loopfm_*`` key does, but for a table optimizer or state that makes another optimizer, and
-    its own name does not; a path such as ``train_data`` is kept. Of the code only the model's
-    counts, and what it imports of the package to compute with: a release that trains alike reuses
-    hours of training.
+    No ``loopfm_*`` key does, but for those of its histories, the periods it learns, and a table
+    optimizer or state that makes another optimizer; its own name does not. A path such as
+    ``train_data`` is kept. Of the code only the model's counts, and what it imports of the package
+    to compute with: a release that trains alike reuses hours of training.
 
     Args:
         view: fingerprint of the encoded data it is trained on.
+        upstream: name of the extraction log whose embeddings its history reads; it stands for the
+            other teacher, its compressor, and the periods that were logged.
     """
     params = {
         name: value
         for name, value in teacher.params.items()
         if name not in (*PLACE, "model_id") and not name.startswith(PREFIX)
     }
-    identity = {"view": view, "params": params, "source": source_identity(teacher)}
+    if not teacher.keys.columns:
+        # A history that nobody reads changes no weight.
+        params["feature_cols"] = _without_histories(params.get("feature_cols"))
+    identity: dict[str, Any] = {"view": view, "params": params, "source": source_identity(teacher)}
     if teacher.keys.table_optimizer == "lazy":
         identity["table_optimizer"] = "lazy"
     if teacher.keys.table_state != "full":
         identity["table_state"] = teacher.keys.table_state
+    if teacher.keys.train_periods is not None:
+        identity["train_periods"] = teacher.keys.train_periods
+    if teacher.keys.columns:
+        identity["history"] = history_identity(teacher.keys, upstream)
     return identity
+
+
+def history_identity(keys: LoopFMKeys, upstream: str | None) -> dict[str, Any]:
+    """Everything that determines a teacher's histories and what encodes them, given the log.
+
+    Args:
+        keys: the teacher's.
+        upstream: see ``teacher_identity``.
+    """
+    identity = {name: getattr(keys, name) for name in _HISTORY_KEYS}
+    identity |= ENCODERS.settings_by_key(keys.encoder, keys.options)
+    identity["code"] = _encoder_code(keys.encoder)
+    if keys.reads_embeddings:
+        identity |= {"upstream": upstream, "codec": keys.codec, "prefix_dim": keys.prefix_dim}
+        identity |= CODECS.settings_by_key(keys.codec, keys.options)
+    return identity
+
+
+def _without_histories(columns: Any) -> Any:
+    entries = columns if isinstance(columns, list) else []
+    if not any(entry.get("type") == HISTORY_TYPE for entry in entries):
+        return columns
+    return [entry for entry in entries if entry.get("type") != HISTORY_TYPE]
+
+
+def _encoder_code(kind: str) -> str:
+    """SHA-256 over the modules that turn the events of a history into a field."""
+    own = [Path(inspect.getfile(ENCODERS.require(kind))), _PACKAGE / "host" / "shared_history.py"]
+    files = {path.name: path for path in own} | package_code(own)
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:
@@ -116,6 +167,8 @@ def teacher_mark(teacher: Experiment) -> str:
     data: two marks may mean the same weights.
     """
     identity = {"params": identity_config(teacher), "source": source_identity(teacher)}
+    if teacher.upstream is not None:
+        identity["upstream"] = teacher_mark(teacher.upstream)
     return fingerprint(identity)
 
 

@@ -136,18 +136,34 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
             f"{PREFIX}prefix_dim: expected 1 to {PREFIX}dim={keys.dim}, found {keys.prefix_dim}"
         )
     if keys.view == "teacher":
-        given = (*TRANSFERS, "current", "control")
-        asked = [name for name in given if getattr(keys, name) != "none"]
-        asked += ["history"] if keys.history else []
-        problems += [
-            f"{PREFIX}{name}: expected none for a teacher's expid, found {getattr(keys, name)!r}; "
-            "transfer goes to vertical models"
-            for name in asked
-        ]
+        problems += _teacher_problems(keys)
+    elif keys.train_periods is not None:
+        problems.append(
+            f"{PREFIX}train_periods: expected null for a vertical model, found "
+            f"{keys.train_periods}; it says how many periods a teacher's expid learns"
+        )
     if keys.needs_teacher and keys.teacher is None:
         problems.append(
             f"{PREFIX}teacher: expected the expid of a foundation model, because "
             f"{PREFIX}kd={keys.kd} and {PREFIX}history={keys.history}; found null"
+        )
+    return problems
+
+
+def _teacher_problems(keys: LoopFMKeys) -> list[str]:
+    """What a teacher's expid cannot have."""
+    given = (*TRANSFERS, "current", "control")
+    problems = [
+        f"{PREFIX}{name}: expected none for a teacher's expid, found {getattr(keys, name)!r}; "
+        "transfer goes to vertical models"
+        for name in given
+        if getattr(keys, name) != "none"
+    ]
+    if keys.reads_embeddings and keys.backfill:
+        problems.append(
+            f"{PREFIX}backfill: expected false for a teacher that reads past embeddings, found "
+            "true: they would know the labels of the periods it trains on. Set "
+            f"{PREFIX}train_periods of the other teacher instead"
         )
     return problems
 
@@ -165,6 +181,8 @@ def _range_problems(keys: LoopFMKeys) -> list[str]:
     for name in AT_LEAST_ONE:
         if getattr(keys, name) < 1:
             problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(keys, name)}")
+    if keys.train_periods is not None and keys.train_periods < 1:
+        problems.append(f"{PREFIX}train_periods: expected 1 or more, found {keys.train_periods}")
     for name in NOT_NEGATIVE:
         if getattr(keys, name) < 0:
             problems.append(f"{PREFIX}{name}: expected 0 or more, found {getattr(keys, name)}")

@@ -59,7 +59,8 @@ class LoopFMKeys:
         taps: teacher layers to log, joined by ``+``.
         dim, compressor: width of a logged embedding, and what shortens the activations to it.
         codec: how a compressed embedding is stored.
-        backfill: also log the periods that the teacher was trained on.
+        backfill: also log the periods that the teacher was trained on; a teacher's own raw history
+            has the events of all periods anyway.
         history: columns of the past events, joined by ``+``; null means no history.
         key, max_len, delay_seconds, window_seconds, label_delay_seconds, event_filter: the rule.
         id_columns, query_columns: null means the data set's item columns.
@@ -69,6 +70,9 @@ class LoopFMKeys:
         kd_trunk: module whose input or output is the trunk that losses read; null finds it.
         hint: loss between trunk and the current teacher embedding.
         current: a field from the current impression's teacher output (an oracle at serving time).
+        train_periods: of a teacher's expid: it learns the first so many of the data set's teacher
+            periods and logs the others as well, so that another teacher can read its past
+            embeddings while it trains; null is all of them.
         checkpoint: log with one teacher, or go on training it after every logged period.
         delivery: how batches hold histories: ``ragged``, ``packed`` codes for the model to decode
             (fewer bytes to a GPU), or ``padded``. The same numbers in each.
@@ -115,6 +119,7 @@ class LoopFMKeys:
     kd_trunk: str | None = None
     hint: str = "none"
     current: str = "none"
+    train_periods: int | None = None
     checkpoint: str = "fixed"
     delivery: str = "ragged"
     control: str = "none"
@@ -133,8 +138,13 @@ class LoopFMKeys:
     @property
     def needs_teacher(self) -> bool:
         """True if a run under these keys reads anything that a teacher logged."""
-        logged = self.reads_loss or self.current != "none" or "embedding" in self.columns
-        return self.view == "vertical" and logged
+        transferred = self.reads_loss or self.current != "none"
+        return self.reads_embeddings or (self.view == "vertical" and transferred)
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """True if the history has a column of past embeddings."""
+        return "embedding" in self.columns
 
     @property
     def reads_loss(self) -> bool:

@@ -8,23 +8,20 @@ same. Paper: arXiv:2605.29280, Sec. 3, stage 1.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.engine import run_shards
 from fuxictr_loopfm.errors import ConfigError, StoreError
-from fuxictr_loopfm.extraction.extractor import EmbeddingBatch, require_variation
 from fuxictr_loopfm.extraction.parts import PART_ROWS, Part, plan_parts, share_of
 from fuxictr_loopfm.extraction.tap import TapRecorder
-from fuxictr_loopfm.files.atomic import atomic_path, fingerprint, locked
-from fuxictr_loopfm.files.plain_arrays import map_npy
+from fuxictr_loopfm.files.atomic import fingerprint, locked
+from fuxictr_loopfm.pipeline.extraction_files import CALIBRATION_FILE, write_calibration
 from fuxictr_loopfm.pipeline.extraction_task import (
     ExtractionTask,
     embed,
@@ -38,8 +35,23 @@ from fuxictr_loopfm.store.extraction_log import ExtractionLog, ExtractionManifes
 from fuxictr_loopfm.store.part_record import PartRecord, finished_file
 from fuxictr_loopfm.store.schema import MANIFEST_FILE
 
-CALIBRATION_ROWS = 200_000
-CALIBRATION_FILE = "calibration.npy"
+
+def upstream_pass(
+    teacher: Experiment, prepared: PreparedDataset, root: Path
+) -> ExtractionPass | None:
+    """The pass whose embeddings a teacher's history reads; None if it reads none.
+
+    Raises:
+        ConfigError: no other teacher is named.
+    """
+    if not teacher.keys.reads_embeddings:
+        return None
+    if teacher.upstream is None:
+        raise ConfigError(
+            f"{teacher.where}: loopfm_teacher: expected the expid of another teacher, whose past "
+            "embeddings this one reads, found none"
+        )
+    return ExtractionPass(teacher.upstream, teacher.keys, prepared, root)
 
 
 class ExtractionPass:
@@ -55,13 +67,16 @@ class ExtractionPass:
     def __init__(
         self, teacher: Experiment, keys: LoopFMKeys, prepared: PreparedDataset, root: Path
     ) -> None:
-        self.run = TeacherRun(teacher, keys, prepared, root)
-        self.periods = list(prepared.spec.periods.log)
+        self.upstream = upstream_pass(teacher, prepared, root)
+        upstream: Path | None = None if self.upstream is None else self.upstream.folder
+        self.run = TeacherRun(teacher, keys, prepared, root, upstream)
+        given, learned = prepared.spec.periods, set(self.run.train_periods)
+        self.periods = sorted({*given.log, *given.teacher_train} - learned)
         if keys.backfill:
-            self.periods = sorted({*self.periods, *prepared.spec.periods.teacher_train})
+            self.periods = sorted({*self.periods, *learned})
         compressor = self.run.compressor_fingerprint
         identity = {"compressor": compressor, "periods": self.periods}
-        self.folder = root / f"extraction-{fingerprint(identity)}"
+        self.folder: Path = root / f"extraction-{fingerprint(identity)}"
         rows = {period: prepared.rows_of((period,)) for period in self.periods}
         self.parts = plan_parts(
             {period: found.stop - found.start for period, found in rows.items()},
@@ -140,14 +155,14 @@ class ExtractionPass:
 
     def _begin(self) -> None:
         """Have the teacher trained, and log what a codec may be fitted on."""
-        run = self.run.ready()
+        run = self.trained()
         logging.info("Extract periods %s with %s", self.periods, run.teacher.expid)
         if self._calibration() is None:
             with TapRecorder(run.model, run.taps()) as recorder:
-                last = max(run.prepared.spec.periods.teacher_train)
+                last = max(run.train_periods)
                 embedded = embed(run, recorder, last)
                 meta = self._calibration_meta
-                _write_calibration(self.folder, embedded, run.keys.taps, meta)
+                write_calibration(self.folder, embedded, run.keys.taps, meta)
 
     @property
     def _calibration_meta(self) -> dict[str, Any]:
@@ -156,6 +171,12 @@ class ExtractionPass:
     def _calibration(self) -> PartRecord | None:
         """Record of what codecs are fitted on, if that is whole and this compressor's."""
         return finished_file(self.folder / CALIBRATION_FILE, self._calibration_meta)
+
+    def trained(self) -> TeacherRun:
+        """The teacher, trained or loaded; before it the teachers whose embeddings it reads."""
+        if self.upstream is not None:
+            self.upstream.build()
+        return self.run.ready()
 
     def _write(self, parts: Sequence[Part], engine: str, workers: int) -> None:
         task = self.task(parts, apart=workers > 1 or engine != "processes")
@@ -169,7 +190,7 @@ class ExtractionPass:
             for period in self.periods:
                 parts = [part for part in self.parts if part.period == period]
                 log_parts(run, recorder, self.folder, parts)
-                if period not in run.prepared.spec.periods.teacher_train:
+                if period not in run.train_periods:
                     run.train_on(run.batches_of_period(period), recorder, epochs=1)
 
     def _finished(self) -> list[PartRecord]:
@@ -189,7 +210,7 @@ class ExtractionPass:
             taps=list(split_names(run.keys.taps)),
             teacher_fingerprint=run.teacher_fingerprint,
             compressor_fingerprint=run.compressor_fingerprint,
-            teacher_train_periods=list(run.prepared.spec.periods.teacher_train),
+            teacher_train_periods=list(run.train_periods),
             logged_periods=self.periods,
             parts=tuple(records),
             dataset_fingerprint=run.prepared.fingerprint,
@@ -215,51 +236,3 @@ class ExtractionPass:
     def _open(self) -> ExtractionLog:
         self.require_own()
         return ExtractionLog.open(self.folder)
-
-
-def extraction_provenance(manifest: ExtractionManifest) -> dict[str, Any]:
-    """What an event store notes about where its codes come from; see ``store/schema.py``."""
-    return {
-        "teacher_fingerprint": manifest.teacher_fingerprint,
-        "teacher_train_periods": manifest.teacher_train_periods,
-        "compressor_fingerprint": manifest.compressor_fingerprint,
-        "compressor_fit_periods": manifest.teacher_train_periods,
-        "quantizer_fit_periods": [max(manifest.teacher_train_periods)],
-    }
-
-
-def _write_calibration(
-    folder: Path, parts: Iterator[EmbeddingBatch], taps: str, meta: dict[str, Any]
-) -> None:
-    """Embeddings of the teacher's last training period: what a quantiser may be fitted on."""
-    rows: list[np.ndarray] = []
-    for part in parts:
-        rows.append(part.embedding)
-        if sum(map(len, rows)) >= CALIBRATION_ROWS:
-            break
-    embedding = np.concatenate(rows)
-    require_variation(embedding, taps)
-    path = folder / CALIBRATION_FILE
-    with atomic_path(path) as temporary:
-        np.save(temporary, embedding, allow_pickle=False)
-    PartRecord.write(path, len(embedding), meta)
-
-
-def calibration_embedding(folder: Path) -> np.ndarray:
-    """(n, d) float32 embeddings for fitting a quantiser; none is from a logged period.
-
-    Raises:
-        StoreError: the file is missing or damaged.
-    """
-    path = folder / CALIBRATION_FILE
-    record = ExtractionLog.read_manifest(folder).calibration
-    problem = None if record is None else record.problem(path)
-    if problem:
-        raise StoreError(f"{problem}. Delete {folder} to log again.")
-    try:
-        return np.array(map_npy(path, kind="f", ndim=2))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path}: expected embeddings to fit the codec on, found a damaged file ({error}). "
-            f"Delete {folder} to log again."
-        ) from error

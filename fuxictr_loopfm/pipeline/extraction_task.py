@@ -32,7 +32,13 @@ class ExtractionTask:
         self.folder = folder
         self.shards = tuple(map(tuple, shards))
         self._run: TeacherRun | None = run
-        self._made_of = (run.teacher, run.keys, run.prepared.folder, run.folder.parent)
+        self._made_of = (
+            run.teacher,
+            run.keys,
+            run.prepared.folder,
+            run.folder.parent,
+            run.upstream,
+        )
 
     def __call__(self, shard: int) -> None:
         """Write the missing parts of a shard."""
@@ -46,9 +52,10 @@ class ExtractionTask:
         return {**self.__dict__, "_run": None}
 
     def _loaded(self) -> TeacherRun:
-        teacher, keys, prepared, root = self._made_of
+        teacher, keys, prepared, root, upstream = self._made_of
         import_projects(teacher.zoos)
-        return TeacherRun(teacher, keys, PreparedDataset.load(prepared), root).ready()
+        loaded = PreparedDataset.load(prepared)
+        return TeacherRun(teacher, keys, loaded, root, upstream).ready()
 
 
 def embed(

@@ -19,7 +19,7 @@ from fuxictr_loopfm.config.zoo import import_projects
 from fuxictr_loopfm.engine import run_shards
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint, locked
-from fuxictr_loopfm.pipeline.extraction_pass import calibration_embedding, extraction_provenance
+from fuxictr_loopfm.pipeline.extraction_files import calibration_embedding, extraction_provenance
 from fuxictr_loopfm.pipeline.logged_events import LoggedEvents, count_events
 from fuxictr_loopfm.pipeline.origin import require_origin
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
@@ -198,21 +198,23 @@ class StructuringPass:
             ("teacher_train_periods", "compressor_fit_periods", "quantizer_fit_periods"), []
         )
         provenance |= {"teacher_fingerprint": None, "compressor_fingerprint": None}
+        periods = sorted({*spec.periods.log, *(spec.periods.teacher_train * keys.backfill)})
         if self._extraction is not None:
             manifest = ExtractionLog.read_manifest(self._extraction)
             codec = build_codec(keys.codec, manifest.dim, keys.codec_options)
             codec.fit(calibration_embedding(self._extraction))
             provenance = extraction_provenance(manifest)
+            periods = manifest.logged_periods
         source = LoggedEvents(
             self._prepared.folder,
             spec.label,
             self._entity,
-            tuple(sorted({*spec.periods.log, *(spec.periods.teacher_train * keys.backfill)})),
+            tuple(periods),
             keys.event_filter,
             self._extraction,
             codec.to_dict(),
         )
-        num_events, periods = count_events(source)
+        num_events, found = count_events(source)
         if not num_events:
             raise ConfigError(
                 f"{self._prepared.folder}: loopfm_event_filter: expected a filter that some "
@@ -228,7 +230,7 @@ class StructuringPass:
             "taps": [] if self._extraction is None else list(split_names(keys.taps)),
             "event_filter": keys.event_filter,
             "backfill": keys.backfill,
-            "provenance": provenance | {"logged_periods": periods},
+            "provenance": provenance | {"logged_periods": found},
         }
         plan = StorePlan(fields, codec.pad_code, keys.num_shards)
         return replace(source, num_events=num_events), plan

@@ -22,15 +22,17 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import compressor_identity, teacher_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
-from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
+from fuxictr_loopfm.data.dataloader import BatchSource, LoopFMDataLoader
 from fuxictr_loopfm.data.encode import build_view
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
 from fuxictr_loopfm.files.atomic import atomic_dir, fingerprint, locked
+from fuxictr_loopfm.host.history_fields import check_histories_learn
 from fuxictr_loopfm.host.model import feature_map_of, new_model
 from fuxictr_loopfm.host.table_optimizer import fresh_optimizer
 from fuxictr_loopfm.host.trainer import progress, train_epochs
 from fuxictr_loopfm.host.weights import save_weights
+from fuxictr_loopfm.pipeline.histories import Histories
 from fuxictr_loopfm.pipeline.origin import require_origin
 from fuxictr_loopfm.pipeline.teacher_files import (
     COMPRESSOR_FILE,
@@ -40,34 +42,79 @@ from fuxictr_loopfm.pipeline.teacher_files import (
     teacher_problems,
     write_teacher_manifest,
 )
+from fuxictr_loopfm.pipeline.teacher_workspace import TeacherWorkspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 SOFT_LABEL = ("soft_label",)
 
 
+def learned_periods(teacher: Experiment, prepared: PreparedDataset) -> tuple[int, ...]:
+    """The periods that a teacher learns before it logs anything.
+
+    Raises:
+        ConfigError: it asks for more than the data set gives to teachers.
+    """
+    given, count = prepared.spec.periods.teacher_train, teacher.keys.train_periods
+    if count is not None and count > len(given):
+        raise ConfigError(
+            f"{teacher.where}: loopfm_train_periods: expected at most {len(given)}, the periods "
+            f"{list(given)} that {prepared.spec.dataset_id} gives to teachers, found {count}"
+        )
+    return given[:count]
+
+
 class TeacherRun:
-    """A teacher and its compressor, trained or loaded."""
+    """A teacher and its compressor, trained or loaded.
+
+    Args:
+        teacher: the foundation model's experiment.
+        keys: of the experiment that wants the log.
+        prepared: the event log.
+        root: folder of the data set's artifacts.
+        upstream: folder of the extraction log whose embeddings the teacher's history reads; it must
+            be complete when the teacher is trained or run.
+    """
 
     def __init__(
-        self, teacher: Experiment, keys: LoopFMKeys, prepared: PreparedDataset, root: Path
+        self,
+        teacher: Experiment,
+        keys: LoopFMKeys,
+        prepared: PreparedDataset,
+        root: Path,
+        upstream: Path | None = None,
     ) -> None:
         self.teacher = teacher
         self.keys = keys
         self.prepared = prepared
+        self.upstream = upstream
+        self.train_periods = learned_periods(teacher, prepared)
         self.view = build_view(prepared, teacher.params, "teacher")
-        identity = {
-            "teacher": teacher_identity(teacher, self.view.fingerprint),
-            "compressor": compressor_identity(keys),
-        }
-        self.teacher_fingerprint = fingerprint(identity["teacher"])
+        logged = None if upstream is None else upstream.name
+        self.identity = teacher_identity(teacher, self.view.fingerprint, logged)
+        identity = {"teacher": self.identity, "compressor": compressor_identity(keys)}
+        self.teacher_fingerprint = fingerprint(self.identity)
         self.compressor_fingerprint = fingerprint(identity)
         self.folder = root / f"teacher-{self.compressor_fingerprint}"
         self.compressor: Compressor | None = None
 
     @cached_property
+    def histories(self) -> Histories:
+        """The teacher's own histories, made on first use; without any if its keys name none."""
+        place = self.folder.parent
+        return Histories(
+            TeacherWorkspace(self.teacher, self.prepared, self.view, place, self.upstream)
+        )
+
+    @cached_property
     def model(self) -> Any:
         """The network, made on first use: who asks for fingerprints alone needs none."""
-        return new_model(self.teacher, feature_map_of(self.teacher, self.view))
+        fields = self.histories.fields
+        return new_model(self.teacher, feature_map_of(self.teacher, self.view, fields), fields)
+
+    @cached_property
+    def _sources(self) -> dict[str, dict[str, BatchSource]]:
+        """What fills the histories, by split."""
+        return {split: self.histories.sources(split) for split in ("train", "log")}
 
     def loader(self, split: str, rows: slice | None = None, **kwargs: Any) -> Any:
         """Batches of a split of the teacher's view, in time order unless ``shuffle=True``."""
@@ -79,8 +126,17 @@ class TeacherRun:
             batch_size=params["batch_size"],
             seed=params["seed"],
             loopfm_rows=rows,
+            loopfm_histories=self._sources[split],
             **kwargs,
         )
+
+    def _training_rows(self, *, shuffle: bool) -> Any:
+        """Batches of the periods that the teacher learns before it logs anything."""
+        rows = None
+        if self.teacher.keys.train_periods is not None:
+            learned = self.prepared.rows_of(self.train_periods)
+            rows = slice(0, learned.stop - learned.start)
+        return self.loader("train", rows=rows, shuffle=shuffle)
 
     def taps(self) -> list[Any]:
         """The tapped modules."""
@@ -147,7 +203,7 @@ class TeacherRun:
     def _train(self) -> None:
         params = self.teacher.params
         logging.info("Train the teacher %s", self.teacher.expid)
-        batches = self.loader("train", shuffle=params.get("shuffle", True))
+        batches = self._training_rows(shuffle=params.get("shuffle", True))
         with TapRecorder(self.model, self.taps()) as recorder:
             self.train_on(batches, recorder, epochs=params.get("epochs", 1))
             self._fit_afterwards(recorder)
@@ -161,18 +217,21 @@ class TeacherRun:
                     "expid": self.teacher.expid,
                     "teacher": self.teacher_fingerprint,
                     "compressor": self.compressor_fingerprint,
-                    "identity": teacher_identity(self.teacher, self.view.fingerprint),
+                    "identity": self.identity,
                     "dataset_id": self.prepared.spec.dataset_id,
                     "dataset_fingerprint": self.prepared.fingerprint,
-                    "train_periods": list(self.prepared.spec.periods.teacher_train),
+                    "train_periods": list(self.train_periods),
                 },
             )
 
     def train_on(self, batches: Any, recorder: TapRecorder, *, epochs: int) -> None:
         """Train the teacher, and beside it the compressor unless that comes afterwards."""
         beside = not self.logs_soft_label and not self._epochs_afterwards
+        pending = [self.model.loopfm_histories]
 
         def after_step(batch: Mapping[str, Any]) -> None:
+            if pending:
+                check_histories_learn(self.model, pending.pop())
             if beside:
                 self._compressor_step(recorder.read(), batch)
 
@@ -188,7 +247,7 @@ class TeacherRun:
         if self.compressor is None:
             training = Training(
                 input_dim=activation.shape[1],
-                fit_periods=self.prepared.spec.periods.teacher_train,
+                fit_periods=self.train_periods,
                 seed=self.teacher.params["seed"],
                 device=self.model.device,
             )
@@ -200,7 +259,7 @@ class TeacherRun:
             return
         for epoch in range(self._epochs_afterwards):
             self.model.eval()
-            batches = self.loader("train", shuffle=True)
+            batches = self._training_rows(shuffle=True)
             for batch in progress(batches, self.model, f"compressor epoch {epoch + 1}"):
                 with torch.no_grad():
                     self.model.forward(batch)

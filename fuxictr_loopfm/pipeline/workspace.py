@@ -17,20 +17,13 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.files.atomic import fingerprint, locked
+from fuxictr_loopfm.files.atomic import locked
 from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
+from fuxictr_loopfm.pipeline.history_workspace import HistoryWorkspace
 from fuxictr_loopfm.pipeline.preparation import run_script
-from fuxictr_loopfm.pipeline.structuring_pass import StructuringPass
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.spec import SequenceSpec
-from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
-from fuxictr_loopfm.store.part_record import record_path
-from fuxictr_loopfm.store.pointers import Pointers
-from fuxictr_loopfm.store.schema import MANIFEST_FILE, StoreManifest
-from fuxictr_loopfm.store.shard import read_manifest
-from fuxictr_loopfm.structuring.builder import build_pointers
-from fuxictr_loopfm.structuring.pointing import exchanged, pointers_of_events
+from fuxictr_loopfm.store.schema import MANIFEST_FILE
 
 
 def prepare_dataset(keys: LoopFMKeys, where: str) -> PreparedDataset:
@@ -60,13 +53,11 @@ def _run_preparation(keys: LoopFMKeys, folder: Path, where: str) -> None:
     run_script(Path(keys.prepare), folder, None if keys.raw_data is None else Path(keys.raw_data))
 
 
-class Workspace:
+class Workspace(HistoryWorkspace):
     """The artifacts of one vertical experiment, each built on first use."""
 
     def __init__(self, experiment: Experiment, teacher: Experiment | None) -> None:
-        self.experiment = experiment
-        self.keys = experiment.keys
-        self.params = experiment.params
+        super().__init__(experiment)
         self.teacher = teacher
 
     @cached_property
@@ -129,84 +120,24 @@ class Workspace:
         return embedding
 
     @property
-    def current_values(self) -> np.ndarray:
-        """(N, d) what ``loopfm_current`` reads; a soft label p is read as 2p - 1."""
+    def current_values(self) -> np.ndarray | None:
+        """(N, d) what ``loopfm_current`` reads, None if nothing; a soft label p becomes 2p - 1."""
+        if self.keys.current == "none":
+            return None
         if self.keys.current == "soft_label":
             return np.tanh(self.teacher_logit / 2.0)[:, None]
         return self.teacher_embedding
 
-    def structuring(self, entity: str) -> StructuringPass:
-        """What builds the store of an entity; with codes only if the history reads embeddings.
-
-        Args:
-            entity: column whose values say whose an event is, such as the user. Here and below.
-        """
-        extraction = None
-        if "embedding" in self.keys.columns:
-            logged = self.extraction_pass
-            if not (logged.folder / MANIFEST_FILE).is_file():
-                logged.build()
-            logged.require_own()
-            extraction = logged.folder
-        return StructuringPass(
-            self.keys,
-            self.prepared,
-            entity,
-            extraction,
-            self.artifact_root,
-            self.experiment.zoos,
-        )
-
-    def store(self, entity: str) -> EventStore:
-        """Events sorted by entity and time; built if it is missing."""
-        return EventStore.open(self.structuring(entity).build())
-
-    def store_manifest(self, entity: str) -> StoreManifest:
-        """What is in that store; built if it is missing."""
-        return read_manifest(self.structuring(entity).build())
-
-    def pointers(self, store: EventStore, entity: str, split: str) -> Pointers:
-        """(end, length) of each sample of a split under the causal rule."""
-        return self.pointers_into(store.folder, entity, self.view.rows(split), split)
+    def logged(self) -> Path:
+        """Folder of the teacher's log; built if it is missing."""
+        logged = self.extraction_pass
+        if not (logged.folder / MANIFEST_FILE).is_file():
+            logged.build()
+        logged.require_own()
+        return logged.folder
 
     def point(self, folder: Path, entity: str) -> None:
         """Make the pointers of training and test samples, without the encoded view."""
         periods = self.prepared.spec.periods
         for split, numbers in (("train", periods.vertical_train), ("test", periods.test)):
             self.pointers_into(folder, entity, self.prepared.rows_of(numbers), split)
-
-    def pointers_into(self, folder: Path, entity: str, rows: slice, split: str) -> Pointers:
-        """Pointers of some rows of the log into the store in a folder.
-
-        Args:
-            folder: of the store.
-            entity: column whose values say whose an event is.
-            rows: the samples, by event_id.
-            split: their name.
-        """
-        described = self.prepared.spec
-        spec = self.keys.sequence_spec(described.time_unit, described.known_columns)
-        manifest = read_manifest(folder)
-        identity = {
-            "store": manifest.fingerprint,
-            "spec": spec.to_dict(),
-            "rows": [rows.start, rows.stop],
-            "control": self.keys.control,
-        }
-        path = self.artifact_root / "pointers" / f"{split}-{fingerprint(identity)}.h5"
-        with locked(path):
-            # Pointers of earlier releases do not say whose they are; they are made again.
-            if not (path.is_file() and record_path(path).is_file()):
-                self._point(folder, entity, rows, spec).save(path, identity)
-        count = rows.stop - rows.start
-        return Pointers.load(path, store=manifest, spec=spec, num_samples=count, samples=identity)
-
-    def _point(self, folder: Path, entity: str, rows: slice, spec: SequenceSpec) -> Pointers:
-        shuffled = self.keys.control == "shuffled_users"
-        pointers = None if shuffled else pointers_of_events(folder, rows, spec)
-        if pointers is not None:
-            return pointers
-        entities = self.prepared.array(entity)[rows]
-        times = self.prepared.timestamp[rows]
-        store = EventStore.open(folder)
-        return build_pointers(store, exchanged(entities) if shuffled else entities, times, spec)

@@ -20,8 +20,8 @@ from fuxictr_loopfm.data.columns import with_histories
 from fuxictr_loopfm.data.ragged import padded_rows
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import atomic_path, write_json
+from fuxictr_loopfm.pipeline.histories import history_features, history_field, history_source
 from fuxictr_loopfm.pipeline.workspace import Workspace
-from fuxictr_loopfm.runs.histories import history_features, history_field, history_source
 
 ROWS_PER_BATCH = 8192
 

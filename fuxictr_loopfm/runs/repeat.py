@@ -6,7 +6,7 @@ device   "cpu" or "cuda"; sums on a GPU are in no fixed order
 zoo      "own" if the model is one of the checkout's model_zoo, else "given"
 tuples   places of lists in the configuration that were tuples, which JSON has not
 teacher  expid, configuration, zoo, tuples and source (SHA-256 of the model's code) of the teacher;
-         null if the run read none
+         null if the run read none; an entry teacher of its own if that one read another's
 origin   where the data came from: the log's source and script, or files and their SHA-256
 log      fingerprint of the teacher's log, by content; "" without
 weights  SHA-256 of the trained model's tensors, first 16 hex digits
@@ -72,7 +72,9 @@ def repeat_notes(
 def teacher_note(teacher: Experiment) -> dict[str, Any]:
     """The entry ``teacher`` of a run that read what this experiment logged."""
     config = identity_config(teacher)
+    upstream = {} if teacher.upstream is None else {"teacher": teacher_note(teacher.upstream)}
     return {
+        **upstream,
         "expid": teacher.expid,
         "config": config,
         "zoo": _zoo_of(teacher),
@@ -87,7 +89,10 @@ def is_noted_teacher(noted: Mapping[str, Any], teacher: Experiment) -> bool:
     if not isinstance(found, Mapping):
         return False
     config = plain(identity_config(teacher))
-    return found.get("config") == config and found.get("source") == source_identity(teacher)
+    same = found.get("config") == config and found.get("source") == source_identity(teacher)
+    if teacher.upstream is None:
+        return same and found.get("teacher") is None
+    return same and is_noted_teacher(found, teacher.upstream)
 
 
 def origin_of(prepared: PreparedDataset, experiment: Experiment) -> dict[str, Any]:

@@ -106,13 +106,9 @@ def _run(record: RunRecord, places: Places, paths: Mapping[str, Any]) -> RunReco
         )
     if noted["kind"] == PLAIN:
         return run_plain(experiment, command=record.command)[0]
+    teacher = _noted_teacher(noted, paths, places, f"record {record.expid}")
     if noted["kind"] == TEACHER:
-        return run_teacher(experiment, command=record.command)[0]
-    teacher = None
-    if noted["teacher"] is not None:
-        own = noted["teacher"]
-        where = f"record {record.expid}: teacher {own['expid']}"
-        teacher = _experiment(own["config"], own, paths, places, where)
+        return run_teacher(replace(experiment, upstream=teacher), command=record.command)[0]
     made, _, _ = run_vertical(
         experiment,
         Workspace(experiment, teacher),
@@ -121,6 +117,18 @@ def _run(record: RunRecord, places: Places, paths: Mapping[str, Any]) -> RunReco
         method=record.method,
     )
     return made
+
+
+def _noted_teacher(
+    noted: Mapping[str, Any], paths: Mapping[str, Any], places: Places, where: str
+) -> Experiment | None:
+    """The teacher that a record or another teacher's note names, with its own; None without one."""
+    own = noted.get("teacher")
+    if own is None:
+        return None
+    where = f"{where}: teacher {own['expid']}"
+    upstream = _noted_teacher(own, paths, places, where)
+    return replace(_experiment(own["config"], own, paths, places, where), upstream=upstream)
 
 
 def _experiment(
@@ -163,13 +171,16 @@ def _require_repeatable(record: RunRecord) -> None:
             f"{where}: world_size: expected 1, found {record.world_size}: processes that train "
             f"together are started by torchrun. Repeat it by its command: {record.command}"
         )
+    parts: list[Mapping[str, Any]] = [noted]
     teacher = noted.get("teacher")
-    parts = [noted, *([teacher] if isinstance(teacher, Mapping) else [])]
+    while isinstance(teacher, Mapping):
+        parts.append(teacher)
+        teacher = teacher.get("teacher")
     valid = (
         noted.get("kind") in (VERTICAL, TEACHER, PLAIN)
         and all(isinstance(noted.get(name), str) for name in _CONTENTS)
         and isinstance(noted.get("origin"), Mapping)
-        and (teacher is None or isinstance(teacher, Mapping))
+        and teacher is None
         and all(part.get("zoo") in (OWN, GIVEN) for part in parts)
         and all(_is_places(part.get("tuples")) for part in parts)
         and all(isinstance(part.get("config"), Mapping) for part in parts[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fuxictr_loopfm.config.experiment import Experiment
@@ -49,7 +50,8 @@ def run(script: Path | str, config: str, expid: str, gpu: int) -> None:
     if experiment.keys.prepared is None:
         record, values = run_plain(experiment, command=command)
     elif experiment.keys.view == "teacher":
-        record, values = run_teacher(experiment, command=command)
+        own = replace(experiment, upstream=experiment.load_teacher())
+        record, values = run_teacher(own, command=command)
     else:
         workspace = Workspace(experiment, experiment.load_teacher())
         record, values, _ = run_vertical(

@@ -8,7 +8,7 @@ import time
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.host.trainer import evaluate
-from fuxictr_loopfm.pipeline.teacher import TeacherRun
+from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.environment import utc_now
 from fuxictr_loopfm.records.record import RunRecord
@@ -21,10 +21,11 @@ def run_teacher(
 ) -> tuple[RunRecord, dict[str, dict[str, float]]]:
     """Train (or load) the teacher and report its metrics on the test period."""
     started, clock = utc_now(), time.perf_counter()
-    workspace = Workspace(experiment, None)
+    workspace = Workspace(experiment, experiment.upstream)
     prepared = workspace.prepared
     require_usable(prepared)
-    run = TeacherRun(experiment, experiment.keys, prepared, workspace.artifact_root).ready()
+    passing = ExtractionPass(experiment, experiment.keys, prepared, workspace.artifact_root)
+    run = passing.trained()
     seconds = time.perf_counter() - clock
     logging.info("******** Test evaluation ********")
     values, _ = evaluate(run.model, run.batches_of_period(prepared.spec.periods.test[0]))
@@ -42,10 +43,14 @@ def run_teacher(
         method="teacher",
         dataset_id=prepared.spec.dataset_id,
         protocol="stream",
-        split=f"trained on periods {list(periods.teacher_train)}, tested on {list(periods.test)}",
+        split=f"trained on periods {list(run.train_periods)}, tested on {list(periods.test)}",
         command=command,
         repeat=repeat_notes(
-            experiment, run.model, kind=TEACHER, origin=origin_of(prepared, experiment)
+            experiment,
+            run.model,
+            kind=TEACHER,
+            origin=origin_of(prepared, experiment),
+            teacher=experiment.upstream,
         ),
     )
     return record, {"test": values}

@@ -26,10 +26,10 @@ from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_mode
 from fuxictr_loopfm.host.model_failures import explained_failures
 from fuxictr_loopfm.host.replica import train_on_all_ranks
 from fuxictr_loopfm.host.trainer import evaluate, train_epochs
+from fuxictr_loopfm.pipeline.histories import Histories, bytes_per_event, history_features
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.environment import utc_now
 from fuxictr_loopfm.records.record import RunRecord
-from fuxictr_loopfm.runs.histories import Histories, bytes_per_event, history_features
 from fuxictr_loopfm.runs.repeat import (
     VERTICAL,
     log_fingerprint,

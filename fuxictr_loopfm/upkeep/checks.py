@@ -12,7 +12,7 @@ from fuxictr_loopfm.data.artifact import file_problems, read_description
 from fuxictr_loopfm.errors import LoopFMError, StoreError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.files.seals import SEAL
-from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE
+from fuxictr_loopfm.pipeline.extraction_files import CALIBRATION_FILE
 from fuxictr_loopfm.pipeline.teacher_files import read_teacher_manifest, teacher_problems
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import read_records

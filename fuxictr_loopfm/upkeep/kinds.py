@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fuxictr_loopfm.data.artifact import FEATURE_MAP_FILE
 from fuxictr_loopfm.data.artifact import MANIFEST_FILE as VIEW_FILE
-from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE
+from fuxictr_loopfm.pipeline.extraction_files import CALIBRATION_FILE
 from fuxictr_loopfm.pipeline.teacher_files import WEIGHTS_FILE
 from fuxictr_loopfm.prepared.columns_io import SPEC_FILE
 from fuxictr_loopfm.store.schema import MANIFEST_FILE

@@ -6,6 +6,7 @@ from the teacher's logits and from the past events.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 import yaml
 
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
 from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
     COMMON,
@@ -133,13 +135,20 @@ LOOPFM: dict[str, Any] = {
 }
 
 
-def write_configs(folder: Path, root: Path, prepared: Path, **teacher_params: Any) -> Path:
+def write_configs(
+    folder: Path,
+    root: Path,
+    prepared: Path,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+    **teacher_params: Any,
+) -> Path:
     """A configuration folder with a small teacher and one expid per method.
 
     Args:
         folder: where to write.
         root: holds ``data`` and ``checkpoints`` of the runs.
         prepared: the prepared data set.
+        others: further teachers: what each expid has beyond the first teacher's.
         teacher_params: what the teacher's expid has beyond the usual.
     """
     where = Location(str(root / "data"), str(prepared), None, None)
@@ -149,10 +158,18 @@ def write_configs(folder: Path, root: Path, prepared: Path, **teacher_params: An
     sections: dict[str, Any] = {"Base": BASE, TEACHER: {**shared, **teacher, **teacher_params}}
     for method, changes in METHODS.items():
         sections[method_slug(method)] = {**shared, "dataset_id": DATASET, **LOOPFM, **changes}
+    sections |= {name: {**sections[TEACHER], **changes} for name, changes in (others or {}).items()}
+    history = next(
+        column
+        for column in dataset_config(spec, "vertical", where)["feature_cols"]
+        if column["type"] == HISTORY_TYPE
+    )
     datasets = {
         DATASET: dataset_config(spec, "vertical", where),
         TEACHER_DATASET: dataset_config(spec, "teacher", where),
     }
+    # It is there for teachers that read one and must change nothing for those that do not.
+    datasets[TEACHER_DATASET]["feature_cols"].append(history)
     folder.mkdir(parents=True)
     for name, value in (("model_config", sections), ("dataset_config", datasets)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")

@@ -23,9 +23,9 @@ from fuxictr_loopfm.commands.registry import COMMANDS, ENTRY_POINTS, load_comman
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.layers.batch import HistoryBatch
+from fuxictr_loopfm.pipeline.histories import Histories
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.runs.export import export_histories
-from fuxictr_loopfm.runs.histories import Histories
 
 ROOT = Path(__file__).parents[2]
 HISTORY = "loopfm_history"

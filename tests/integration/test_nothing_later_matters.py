@@ -15,7 +15,7 @@ from conftest import Loop, new_loop
 from planted import DATASET, TEACHER_DATASET, log_frame, write_log
 
 from fuxictr_loopfm.data.history_source import HistorySource
-from fuxictr_loopfm.runs.histories import Histories
+from fuxictr_loopfm.pipeline.histories import Histories
 from fuxictr_loopfm.store.event_store import EventStore
 
 TEST_PERIOD = 6

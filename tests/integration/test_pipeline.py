@@ -76,7 +76,7 @@ def test_what_exists_is_reused(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(TeacherRun, "_train", never)
     monkeypatch.setattr(TapRecorder, "__enter__", never)
     monkeypatch.setattr("fuxictr_loopfm.pipeline.structuring_pass.build_shards", never)
-    monkeypatch.setattr("fuxictr_loopfm.pipeline.workspace.pointers_of_events", never)
+    monkeypatch.setattr("fuxictr_loopfm.pipeline.history_workspace.pointers_of_events", never)
     again = loop.run("kd_loopfm", seed=3)
     assert again.metrics == first.metrics and again.fingerprints == first.fingerprints
     assert loop.run("kd_loopfm", seed=3, loopfm_encoder="mean").metrics != first.metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -31,7 +31,9 @@ from hypothesis import strategies as st
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.data.history_source import DELIVERIES, HistorySource
 from fuxictr_loopfm.layers.batch import PaddedHistory
+from fuxictr_loopfm.pipeline.history_workspace import HistoryWorkspace
 from fuxictr_loopfm.pipeline.structuring_pass import StructuringPass
+from fuxictr_loopfm.pipeline.teacher_workspace import TeacherWorkspace
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import (
     Column,
@@ -159,34 +161,58 @@ def workspace_of(case: Case, folder: Path) -> Iterator[Workspace]:
 
 def told(case: Case, folder: Path, **engine: Any) -> dict[int, list[list[tuple[int, int, float]]]]:
     """(row of the log, label, log_age) of every past event, by sample, once per delivery."""
-    found: dict[int, list[list[tuple[int, int, float]]]] = {}
-    order = np.array(in_time_order(case.log), np.int64)
     with workspace_of(case, folder) as workspace:
-        prepared = workspace.prepared
-        stage = StructuringPass(case.keys, prepared, case.key, None, workspace.artifact_root)
+        stage = StructuringPass(
+            case.keys, workspace.prepared, case.key, None, workspace.artifact_root
+        )
         store = EventStore.open(stage.build(**engine))
-        rule = case.keys.sequence_spec(case.time_unit, prepared.spec.known_columns)
-        for split, periods in (("train", PERIODS.vertical_train), ("test", PERIODS.test)):
-            rows = prepared.rows_of(periods)
-            pointers = workspace.pointers_into(store.folder, case.key, rows, split)
-            for delivery in DELIVERIES:
-                source = HistorySource(
-                    store, pointers, None, sample_time=prepared.timestamp[rows], spec=rule,
-                    columns=COLUMNS, ids={"row": order + 1}, first_event=rows.start,
-                    delivery=delivery,
-                )  # fmt: skip
-                events = np.arange(rows.start, rows.stop)
-                batch = source.batch(events)
-                batch = batch.ragged() if isinstance(batch, PaddedHistory) else batch
-                assert batch.label is not None and batch.log_age is not None
-                lengths = batch.spans.length.tolist()
-                parts = [
-                    batch.spans.pairs(each).split(lengths)
-                    for each in (batch.ids["row"] - 1, batch.label, batch.log_age)
-                ]
-                for event, *seen in zip(events.tolist(), *parts, strict=True):
-                    told_once = list(zip(*(each.tolist() for each in seen), strict=True))
-                    found.setdefault(int(order[event]), []).append(told_once)
+        return told_of(case, workspace, store, (PERIODS.vertical_train, PERIODS.test))
+
+
+def told_to_a_teacher(case: Case, folder: Path) -> dict[int, Any]:
+    """The same of the samples that a teacher learns and of those that it logs."""
+    prepared = prepared_from(folder / "prepared", case)
+    experiment: Any = SimpleNamespace(keys=case.keys, params={}, zoos=(), where="random")
+    splits = {
+        "train": prepared.rows_of(PERIODS.teacher_train),
+        "log": prepared.rows_of(PERIODS.log),
+    }
+    view: Any = SimpleNamespace(rows=lambda split: splits[split])
+    workspace = TeacherWorkspace(experiment, prepared, view, folder / "artifacts", None)
+    store = workspace.store(case.key)
+    for split in splits:
+        assert len(workspace.pointers(store, case.key, split)) > 0
+    return told_of(case, workspace, store, (PERIODS.teacher_train, PERIODS.log))
+
+
+def told_of(
+    case: Case, workspace: HistoryWorkspace, store: EventStore, samples: Sequence[tuple[int, ...]]
+) -> dict[int, list[list[tuple[int, int, float]]]]:
+    """The past events of the samples of some periods."""
+    found: dict[int, list[list[tuple[int, int, float]]]] = {}
+    order, prepared = np.array(in_time_order(case.log), np.int64), workspace.prepared
+    rule = case.keys.sequence_spec(case.time_unit, prepared.spec.known_columns)
+    for number, periods in enumerate(samples):
+        rows = prepared.rows_of(periods)
+        pointers = workspace.pointers_into(store.folder, case.key, rows, f"split{number}")
+        for delivery in DELIVERIES:
+            source = HistorySource(
+                store, pointers, None, sample_time=prepared.timestamp[rows], spec=rule,
+                columns=COLUMNS, ids={"row": order + 1}, first_event=rows.start,
+                delivery=delivery,
+            )  # fmt: skip
+            events = np.arange(rows.start, rows.stop)
+            batch = source.batch(events)
+            batch = batch.ragged() if isinstance(batch, PaddedHistory) else batch
+            assert batch.label is not None and batch.log_age is not None
+            lengths = batch.spans.length.tolist()
+            parts = [
+                batch.spans.pairs(each).split(lengths)
+                for each in (batch.ids["row"] - 1, batch.label, batch.log_age)
+            ]
+            for event, *seen in zip(events.tolist(), *parts, strict=True):
+                told_once = list(zip(*(each.tolist() for each in seen), strict=True))
+                found.setdefault(int(order[event]), []).append(told_once)
     return found
 
 
@@ -229,6 +255,17 @@ def test_what_a_run_reads_equals_the_join(case: Case) -> None:
         found = told(case, Path(folder), memory_limit=case.memory_limit)
     assert len(found) > len(case.log) // 2
     assert_equals_the_join(case, found)
+
+
+@settings(max_examples=scaled(25))
+@given(cases())
+def test_what_a_teacher_reads_equals_the_join_over_all_periods(case: Case) -> None:
+    every = replace(case, log=with_periods(case.log, True))
+    assume(passes_any(every))
+    with pieces(False), tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+        found = told_to_a_teacher(every, Path(folder))
+    assert len(found) == len(case.log)
+    assert_equals_the_join(every, found)
 
 
 def test_worker_processes_build_the_same_histories(tmp_path: Path) -> None:

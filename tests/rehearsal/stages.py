@@ -182,7 +182,7 @@ def _train_part(options: Options, expid: str) -> Facts:
     from fuxictr_loopfm.distillation.distiller import Distiller
     from fuxictr_loopfm.host.model import count_parameters, feature_map_of, new_model
     from fuxictr_loopfm.host.trainer import train_epochs
-    from fuxictr_loopfm.runs.histories import Histories
+    from fuxictr_loopfm.pipeline.histories import Histories
     from fuxictr_loopfm.runs.vertical import Run, loaders
 
     workspace = _workspace(options, expid)

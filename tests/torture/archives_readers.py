@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fuxictr_loopfm.compression.quantizer import codec_from_dict
 from fuxictr_loopfm.data.encode import EncodedView
 from fuxictr_loopfm.extraction.tap import TapRecorder
-from fuxictr_loopfm.pipeline.extraction_pass import calibration_embedding
+from fuxictr_loopfm.pipeline.extraction_files import calibration_embedding
 from fuxictr_loopfm.pipeline.extraction_task import embed
 from fuxictr_loopfm.pipeline.teacher import TeacherRun
 from fuxictr_loopfm.pipeline.workspace import Workspace

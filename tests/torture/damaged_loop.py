@@ -10,7 +10,8 @@ from typing import Any
 
 from fuxictr_loopfm.data.artifact import reusable_manifest
 from fuxictr_loopfm.data.encode import EncodedView, build_view
-from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass, calibration_embedding
+from fuxictr_loopfm.pipeline.extraction_files import calibration_embedding
+from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.record import read_records, write_record
 from fuxictr_loopfm.runs.vertical import run_vertical

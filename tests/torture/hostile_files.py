@@ -21,7 +21,7 @@ from fuxictr_loopfm.data.ragged import file_names, load_sequence
 from fuxictr_loopfm.data.view import EncodedView
 from fuxictr_loopfm.files import atomic
 from fuxictr_loopfm.host.model import read_feature_map
-from fuxictr_loopfm.pipeline.extraction_pass import CALIBRATION_FILE, calibration_embedding
+from fuxictr_loopfm.pipeline.extraction_files import CALIBRATION_FILE, calibration_embedding
 from fuxictr_loopfm.prepared.dataset import PreparedDataset, write_prepared
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from tests.integration.planted import log_frame, log_spec

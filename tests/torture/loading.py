@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fuxictr_loopfm.host.model import feature_map_of
-from fuxictr_loopfm.runs.histories import Histories
+from fuxictr_loopfm.pipeline.histories import Histories
 from fuxictr_loopfm.runs.vertical import Run, loaders
 from tests.integration.planted import load
 

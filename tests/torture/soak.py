@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 
 from fuxictr_loopfm.evidence.methods import method_slug
+from fuxictr_loopfm.pipeline.histories import Histories
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.runs.histories import Histories
 from fuxictr_loopfm.runs.vertical import run_vertical
 from fuxictr_loopfm.upkeep.forget import forget_outdated, forget_users
 from fuxictr_loopfm.upkeep.verification import verify_folder

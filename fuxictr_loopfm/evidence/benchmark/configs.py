@@ -41,7 +41,7 @@ TEACHER_SIZE: dict[str, Any] = {"embedding_dim": 16, "hidden_units": [256, 128, 
 HIDDEN_UNITS = ("hidden_units", "dnn_hidden_units")
 DATASET_KEYS = ("dataset_id", "model_id", "gpu", "use_features", "feature_specs", "feature_config")
 # Keys that belong to a data set, a view or a machine.
-_PLACES = ("prepare", "prepared", "raw_data", "model_zoo", "teacher_config")
+_PLACES = ("prepare", "prepared", "raw_data", "model_zoo", "teacher_config", "train_periods")
 _NOT_SHARED = frozenset(PREFIX + name for name in ("view", "own_sequences", "teacher", *_PLACES))
 # Where a model's own default needs many epochs. EDCN multiplies its embeddings, which start at
 # 1e-4, in every layer: without batch normalisation its input is lost among the roundings of float32

@@ -140,11 +140,20 @@ def test_what_reads_a_teacher_must_name_one(values: dict[str, Any]) -> None:
     keys(**values, teacher="t")
 
 
-@pytest.mark.parametrize("values", [{"kd": "aux_head"}, {"history": "label"}, {"hint": "crd"}])
-def test_a_teacher_receives_nothing(values: dict[str, Any]) -> None:
+@pytest.mark.parametrize("values", [{"kd": "aux_head"}, {"current": "embedding"}, {"hint": "crd"}])
+def test_a_teacher_is_distilled_from_nobody(values: dict[str, Any]) -> None:
     (text,) = problems(**values, view="teacher")
     (name,) = values
     assert f"loopfm_{name}: expected none for a teacher's expid" in text
+
+
+def test_a_teacher_may_have_a_history_but_none_that_knows_its_labels() -> None:
+    keys(history="ids+label", view="teacher")
+    keys(history="embedding", teacher="other", view="teacher", train_periods=2)
+    (text,) = problems(history="embedding", teacher="other", view="teacher", backfill=True)
+    assert "loopfm_backfill: expected false for a teacher that reads past embeddings" in text
+    assert "loopfm_train_periods: expected null" in problems(train_periods=2)[0]
+    assert "expected 1 or more, found 0" in problems(train_periods=0, view="teacher")[0]
 
 
 def test_a_prefix_must_lie_within_the_embedding() -> None:

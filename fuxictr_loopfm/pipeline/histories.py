@@ -14,7 +14,7 @@ from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.host.shared_history import HistoryField
 from fuxictr_loopfm.layers.base import EncoderSpec
 from fuxictr_loopfm.layers.registry import ENCODERS
-from fuxictr_loopfm.pipeline.workspace import Workspace
+from fuxictr_loopfm.pipeline.history_workspace import HistoryWorkspace
 from fuxictr_loopfm.store.event_store import EventStore
 
 CURRENT_FEATURE = "loopfm_current"
@@ -25,7 +25,7 @@ LABEL_BYTES = 1
 class Histories:
     """The history fields of a run, and for each file of the view what fills them."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: HistoryWorkspace) -> None:
         self.workspace = workspace
         self._entities = history_features(workspace)
         self._stores = {name: workspace.store(each) for name, each in self._entities.items()}
@@ -34,8 +34,8 @@ class Histories:
             for name, store in self._stores.items()
         ]
         self._current: CurrentSource | None = None
-        if workspace.keys.current != "none":
-            values = workspace.current_values
+        values = workspace.current_values
+        if values is not None:
             self._current = CurrentSource(values)
             self.fields.append(_current_field(workspace.keys, values.shape[1]))
 
@@ -62,7 +62,7 @@ def _current_field(keys: LoopFMKeys, embedding_dim: int) -> HistoryField:
     )
 
 
-def history_features(workspace: Workspace) -> dict[str, str]:
+def history_features(workspace: HistoryWorkspace) -> dict[str, str]:
     """Name of each ``loopfm_sequence`` feature in use, and the column of its entity ids.
 
     Raises:
@@ -82,7 +82,7 @@ def history_features(workspace: Workspace) -> dict[str, str]:
     return found
 
 
-def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
+def item_columns(workspace: HistoryWorkspace, named: str | None) -> tuple[str, ...]:
     """Columns named by a key, else the data set's item columns that this view has."""
     if named is not None and named != ALL_COLUMNS:
         return split_names(named)
@@ -92,7 +92,7 @@ def item_columns(workspace: Workspace, named: str | None) -> tuple[str, ...]:
     return tuple(c for c in workspace.prepared.spec.item_columns if c in features)
 
 
-def history_field(workspace: Workspace, name: str, embedding_dim: int) -> HistoryField:
+def history_field(workspace: HistoryWorkspace, name: str, embedding_dim: int) -> HistoryField:
     """The model-side description of a history."""
     keys = workspace.keys
     return HistoryField(
@@ -106,7 +106,7 @@ def history_field(workspace: Workspace, name: str, embedding_dim: int) -> Histor
 
 
 def history_source(
-    workspace: Workspace,
+    workspace: HistoryWorkspace,
     field: HistoryField,
     store: EventStore,
     entity: str,
@@ -132,7 +132,7 @@ def history_source(
     )
 
 
-def bytes_per_event(workspace: Workspace) -> float:
+def bytes_per_event(workspace: HistoryWorkspace) -> float:
     """Stored bytes that one past event adds to a history under this run's keys."""
     columns = workspace.keys.columns
     total = 0.0
