@@ -34,7 +34,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run all, print and write the leaderboard."""
     from fuxictr_loopfm.config.checkout import Checkout
-    from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
+    from fuxictr_loopfm.evidence.benchmark.benchmark import (
+        Benchmark,
+        BenchmarkPlan,
+        require_models,
+    )
     from fuxictr_loopfm.evidence.benchmark.results import results_folder
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
@@ -57,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         own_sequences=options.own_sequences,
     )
+    require_models(checkout, plan.models, plan.zoo)
     log_to_file(out / "benchmark.log")
     prepared = prepare(checkout, options.dataset, options.data, drop_last_period=options.dev)
     out = results_folder(prepared, default, options.out)

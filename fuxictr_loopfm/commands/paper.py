@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
     """Run what the table lists, write and print it."""
     from fuxictr_loopfm.config.checkout import Checkout
     from fuxictr_loopfm.config.device import require_device
+    from fuxictr_loopfm.evidence.benchmark.benchmark import require_models
     from fuxictr_loopfm.evidence.benchmark.results import results_folder
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.paper.render import write_table
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> None:
     require_device(options.gpu)
     checkout = Checkout.find()
     table = load_table(checkout.root / "benchmark_configs" / "paper", options.table)
+    models = [vertical.model for vertical in table.verticals(options.models)]
+    require_models(checkout, models, options.zoo)
     dataset_id = dev_id(options.dataset) if options.dev else options.dataset
     default = Path("runs") / "paper" / dataset_id
     log_to_file((options.out or default) / "paper.log")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from fuxictr_loopfm.commands import options as shared
 
-SUMMARY = "Build the event store and the pointers of an experiment."
+if TYPE_CHECKING:
+    from fuxictr_loopfm.pipeline.workspace import Workspace
+
+SUMMARY = "Build the event stores and the pointers of an experiment."
 EXAMPLE = f"loopfm structure {shared.EXPERIMENT_EXAMPLE} --memory-limit 2GiB"
 
 
@@ -18,11 +22,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """A store for each key that a history of the experiment has, one after the other."""
+    found = shared.workspace(options)
+    default = found.keys.key or found.prepared.spec.user
+    keys = found.experiment.columns.history_entities(default).values()
+    for key in dict.fromkeys(keys or [default]):
+        _build(found, key, options)
+
+
+def _build(found: Workspace, key: str, options: argparse.Namespace) -> None:
     """Build the whole store, or the shards of one share; a whole store gets its pointers."""
     from fuxictr_loopfm.store.describe import describe_store
 
-    found = shared.workspace(options)
-    key = found.keys.key or found.prepared.spec.user
     structuring = found.structuring(key)
     how = {**shared.engine_of(options), "memory_limit": options.memory_limit}
     if options.shard is None:

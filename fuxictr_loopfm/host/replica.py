@@ -59,12 +59,14 @@ class Replica:
     """One rank's copy of a model, behind the methods that FuxiCTR and our own loop call.
 
     ``train_step`` takes one optimisation step of all ranks, ``evaluate`` scores the rows of all
-    ranks, so that every rank stops early at the same step, and ``save_weights`` writes on rank 0.
+    ranks, so that every rank stops early at the same step, ``save_weights`` writes on rank 0, and
+    ``load_weights`` gives every rank what rank 0 reads.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self._save_weights: Callable[[str], None] = model.save_weights
+        self._load_weights: Callable[[str], None] = model.load_weights
 
     @cached_property
     def _parallel(self) -> DistributedDataParallel:
@@ -120,6 +122,20 @@ class Replica:
             self._save_weights(checkpoint)
         dist.barrier()
 
+    def load_weights(self, checkpoint: str) -> None:
+        """Read rank 0's own weights on all ranks.
+
+        Only rank 0 knows what it wrote: another run of the same expid may have given the name to
+        weights of its own since.
+        """
+        if rank() == 0:
+            self._load_weights(checkpoint)
+        state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        for value in state.values():
+            dist.broadcast(value, src=0)
+        if rank() > 0:
+            self.model.load_state_dict(state)
+
     def _share_buffers(self) -> None:
         """Running averages are rank 0's: between steps each rank has moved its own."""
         for buffer in self.model.buffers():
@@ -149,3 +165,4 @@ def train_on_all_ranks(model: Any, keys: LoopFMKeys) -> None:
         lambda _, batches, metrics=None: replica.evaluate(batches, metrics), model
     )
     model.save_weights = MethodType(lambda _, path: replica.save_weights(path), model)
+    model.load_weights = MethodType(lambda _, path: replica.load_weights(path), model)

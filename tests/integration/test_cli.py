@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from conftest import Loop
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
@@ -137,6 +139,20 @@ def test_the_stages_by_themselves(loop: Loop, capsys: pytest.CaptureFixture[str]
     assert "keys, times, labels and periods of every event agree" in report
     main(["verify", str(store)])
     assert "not checked against the log" in shown(capsys)
+
+
+def test_structure_builds_a_store_for_each_key_of_a_history(
+    loop: Loop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = shutil.copytree(loop.config, tmp_path / "config")
+    path = config / "dataset_config.yaml"
+    described = yaml.safe_load(path.read_text(encoding="utf-8"))
+    columns = described["Planted_s1"]["feature_cols"]
+    columns.append({**columns[-1], "name": "of_the_item", "key": "item_id"})
+    path.write_text(yaml.safe_dump(described), encoding="utf-8")
+    main(["structure", "--config", str(config), "--expid", "loopfm_label"])
+    keys = re.findall(r"(?m)^key +(\S+) \(", shown(capsys))
+    assert keys == ["user_id", "item_id"]
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> str:

@@ -66,12 +66,30 @@ def trained(config: Path, case: str) -> dict[str, Any]:
     }
 
 
+def loaded_after_another_run(config: Path) -> dict[str, torch.Tensor]:
+    """What ranks load of a case once its checkpoint's name is another run's."""
+    expid, overrides = CASES["base"]
+    run = Run(*load(config, expid, **overrides))
+    train_vertical(run)
+    if distributed.rank() == 0:
+        checkpoint = Path(run.model.checkpoint)
+        checkpoint.unlink()
+        checkpoint.write_bytes(b"another run's")
+    torch.distributed.barrier()
+    with torch.no_grad():
+        for parameter in run.model.parameters():
+            parameter.zero_()
+    run.model.load_weights(run.model.checkpoint)
+    return {name: value.clone() for name, value in run.model.state_dict().items()}
+
+
 def as_rank(config: Path, out: Path) -> None:
     """What each process does."""
     with distributed.joined(-1):
         rank = distributed.rank()
         for case in CASES_OF_RANKS:
             torch.save(trained(config, case), out / f"{case}-{rank}.pt")
+        torch.save(loaded_after_another_run(config), out / f"loaded-{rank}.pt")
         try:
             values = {"store": f"made on machine {rank}", "code": "c"}
             distributed.require_same(values, torch.device("cpu"))
@@ -143,6 +161,14 @@ def test_ddp_ranks_end_with_equal_weights_and_metrics(out: Path, case: str) -> N
         for name, value in first[kind].items():
             assert torch.equal(second[kind][name], value), name
     assert first["metrics"] == second["metrics"]
+
+
+@pytest.mark.slow
+def test_ddp_ranks_load_what_their_run_saved(out: Path) -> None:
+    wanted = of_ranks(out, "base")[0]["weights"]
+    for rank in range(2):
+        found = torch.load(out / f"loaded-{rank}.pt", weights_only=True)
+        assert all(torch.equal(found[name], value) for name, value in wanted.items())
 
 
 @pytest.mark.slow

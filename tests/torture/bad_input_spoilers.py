@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from fuxictr_loopfm.files.seals import SEAL, file_record, with_seal, without_seal
@@ -169,6 +171,19 @@ def _table(folder: Path, settings: Settings) -> None:
         _reseal(path)
 
 
+def _parquet(folder: Path, settings: Settings) -> None:
+    """A csv ``file`` becomes the parquet file ``to``; ``types``: column to the name of its type."""
+    frame = pd.read_csv(folder / settings["file"])
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for name, kind in settings["types"].items():
+        values = [None if pd.isna(value) else value for value in frame[name]]
+        whole = [value if value is None else int(value) for value in values]
+        made = pa.array(whole, type=pa.int64())
+        made = made.cast(pa.decimal128(20, 0) if kind == "decimal" else pa.type_for_alias(kind))
+        table = table.set_column(table.column_names.index(name), name, made)
+    pq.write_table(table, folder / settings["to"])
+
+
 def _reseal(path: Path) -> None:
     """A data set made by another tool: what is wrong with it has a fitting checksum."""
     spec = path.with_name("dataset.yaml")
@@ -200,5 +215,6 @@ SPOILERS: dict[str, Callable[[Path, Settings], None]] = {
     "folder": _folder,
     "unwritable": _unwritable,
     "table": _table,
+    "parquet": _parquet,
     "array": _array,
 }

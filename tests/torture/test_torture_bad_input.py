@@ -24,7 +24,6 @@ SCRIPTS = (
 )
 
 
-@pytest.mark.xfail(reason="CHANGELOG, known gaps", strict=False)
 @pytest.mark.slow
 def test_wrong_inputs_are_answered(tmp_path: Path) -> None:
     section = run_apart("bad_input", tmp_path, short=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,25 @@ class BenchmarkPlan:
             raise ConfigError(problems)
 
 
+def require_models(checkout: Checkout, models: Iterable[str], zoo: Path | None) -> None:
+    """Refuse models that no zoo has, before the data are prepared and a folder is kept for them.
+
+    Args:
+        checkout: whose zoo is looked into last.
+        models: ``DeepFM``, ``DeepFM:small`` and so on.
+        zoo: a FuxiCTR ``model_zoo``, or None.
+
+    Raises:
+        ConfigError: a zoo that is no folder, an unknown model or an unknown size.
+    """
+    for text in models:
+        find_model(ModelName.parse(text).model, _zoos(checkout, zoo))
+
+
+def _zoos(checkout: Checkout, zoo: Path | None) -> list[Path]:
+    return [*([zoo] if zoo else []), checkout.zoo]
+
+
 class Benchmark:
     """A plan on a prepared data set."""
 
@@ -82,7 +101,7 @@ class Benchmark:
         self.checkout = checkout
         self.prepared = prepared
         self.plan = plan
-        self.zoos = [*([plan.zoo] if plan.zoo else []), checkout.zoo]
+        self.zoos = _zoos(checkout, plan.zoo)
 
     def run(self) -> list[RunRecord]:
         """Run what has no record yet; returns the records of the whole plan, in plan order."""
