@@ -20,15 +20,6 @@ from fuxictr_loopfm.commands.cli import main
 from fuxictr_loopfm.config.folders import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_COMMITTED = {".git", ".venv", "data", "runs", "build"}
-CACHES = {
-    "__pycache__",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".mypy_cache",
-    ".hypothesis",
-    "checkpoints",
-}
 
 # Spelled in pieces, so that this file passes its own check.
 _PATHS = ["/" + "work/", "/" + "tmp/env", "/" + "tmp/fx", "/" + "opt/", "/" + "root/"]

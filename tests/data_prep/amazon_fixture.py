@@ -3,13 +3,10 @@
 Every user buys mostly from two of the categories. As in the published files: at least 5 reviews per
 user; a positive and a random negative for each review but the first, the last review's in
 ``test.csv``; histories joined by ``^`` and never cut; rows shuffled.
-
-    python tests/data_prep/amazon_fixture.py --out AmazonElectronics_x1
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +62,3 @@ def write(folder: Path, tables: tuple[pd.DataFrame, pd.DataFrame] | None = None)
 
 def _joined(values: list[int]) -> str:
     return "^".join(map(str, values))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    write(parser.parse_args().out)

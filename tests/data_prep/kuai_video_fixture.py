@@ -3,13 +3,10 @@
 Every user likes one of four genres and mostly watches videos of it. As in the published files:
 rows sorted by time, several impressions of one page share a timestamp, a history holds the *first*
 100 videos and is blank for a user's first page, ids have gaps, embeddings are there for all ids.
-
-    python tests/data_prep/kuai_video_fixture.py --out KuaiVideo_x1
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import h5py
@@ -68,9 +65,3 @@ def write(folder: Path, log: pd.DataFrame | None = None) -> Path:
             file["key"] = np.arange(count)
             file["value"] = np.random.default_rng(5).normal(size=(count, WIDTH))
     return folder
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    write(parser.parse_args().out)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import amazon_electronics
@@ -13,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from _lives import history_lengths, lives
-from _x1 import Published
 from leaderboard_toy import leaderboard
+from scripts import error_of, prepared_by, published
+from scripts import windows as tokens
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
+prepare = partial(prepared_by, amazon_electronics)
 # User 1 has ten reviews, user 2 five; item i is of category i % 9.
 TWO_LIVES = [[10, 11, 12, 13, 14, 15, 16, 17, 18, 19], [20, 21, 22, 23, 24]]
 
@@ -27,18 +27,7 @@ def by_hand() -> tuple[pd.DataFrame, pd.DataFrame]:
     return fixture.rows_of(TWO_LIVES)
 
 
-def prepare(raw: Path, out: Path, *more: str) -> PreparedDataset:
-    assert amazon_electronics.cli(["--data", str(raw), "--out", str(out), *more]) == 0
-    return PreparedDataset.load(out)
-
-
-def tokens(prepared: PreparedDataset, name: str) -> list[list[str]]:
-    values, end, length = prepared.sequence(name)
-    bounds = zip(end, length.astype(np.int64), strict=True)
-    return [[item.decode() for item in values[e - n : e]] for e, n in bounds]
-
-
-def published(raw: Path) -> pd.DataFrame:
+def published_rows(raw: Path) -> pd.DataFrame:
     """The raw rows with their position, as text, test rows marked."""
     tables = [
         pd.read_csv(raw / name, dtype=str).assign(test=name == "test.csv")
@@ -95,7 +84,7 @@ def test_every_row_keeps_its_own_histories(raw: Path, prepared: PreparedDataset)
     expected = sorted(
         (row.user_id, row.item_id, row.cate_id, row.label,
          tuple(row.item_history.split("^")[-100:]), tuple(row.cate_history.split("^")[-100:]))
-        for row in published(raw).itertuples()
+        for row in published_rows(raw).itertuples()
     )  # fmt: skip
     frame = prepared.frame()
     found = sorted(
@@ -114,7 +103,7 @@ def test_every_row_keeps_its_own_histories(raw: Path, prepared: PreparedDataset)
 def test_periods_are_ranges_of_positions_then_the_test_file(
     raw: Path, prepared: PreparedDataset
 ) -> None:
-    frame, rows = prepared.frame(), published(raw)
+    frame, rows = prepared.frame(), published_rows(raw)
     last = rows.loc[~rows["test"], "position"].max()
     train = frame[frame["period"] < 8]
     assert (train.groupby("timestamp")["period"].nunique() == 1).all()
@@ -178,11 +167,7 @@ def test_reports(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_published_files_are_recognised(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = {"train.csv": 4206, "test.csv": 320}
-    known = {
-        name: Published(hashlib.md5((raw / name).read_bytes()).hexdigest(), rows)
-        for name, rows in sizes.items()
-    }
+    known = published(raw, train=4206, test=320)
     monkeypatch.setattr(amazon_electronics, "PUBLISHED", known)
     assert "md5 checked" in prepare(raw, tmp_path / "out").spec.source
     assert "not the published file" not in capsys.readouterr().err
@@ -253,10 +238,7 @@ def test_bad_files(
     message: str,
 ) -> None:
     raw = fixture.write(tmp_path / "raw", tables)
-    assert amazon_electronics.cli(["--data", str(raw), "--out", str(tmp_path / "out")]) == 1
-    captured = capsys.readouterr().err
-    assert message in captured and "Traceback" not in captured
-    assert not (tmp_path / "out").exists()
+    assert message in error_of(capsys, amazon_electronics, raw, tmp_path / "out")
 
 
 def test_missing_files_and_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,15 +250,7 @@ def test_missing_files_and_columns(tmp_path: Path, capsys: pytest.CaptureFixture
         (tmp_path / "half", "train.csv: no such file"),
         (tmp_path / "none", "no such folder"),
     ):
-        assert amazon_electronics.cli(["--data", str(folder), "--out", str(tmp_path / "out")]) == 1
-        assert message in capsys.readouterr().err
-
-
-def test_the_fixture_is_a_script(tmp_path: Path, raw: Path) -> None:
-    command = [sys.executable, fixture.__file__, "--out", str(tmp_path / "made")]
-    subprocess.run(command, check=True)
-    for name in ("train.csv", "test.csv"):
-        assert (tmp_path / "made" / name).read_bytes() == (raw / name).read_bytes()
+        assert message in error_of(capsys, amazon_electronics, folder, tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from statistics import mode
 
@@ -20,12 +19,15 @@ from _x1 import Published, tied_chunks
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from leaderboard_toy import leaderboard
+from scripts import error_of, prepared_by, published
+from scripts import windows as tokens
 
 from fuxictr_loopfm.data.encode import build_view
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.configs import Location, dataset_config
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
+prepare = partial(prepared_by, kuai_video)
 HEADER = "timestamp,user_id,item_id,is_click,is_like,is_follow,pos_items,neg_items"
 # timestamp, user, item, click: two users, pages of up to two, ties across users.
 EVENTS = [
@@ -43,17 +45,6 @@ def write_rows(folder: Path, train: list[str], test: list[str], header: str = HE
     for name, rows in (("train.csv", train), ("test.csv", test)):
         (folder / name).write_text("\n".join([header, *rows]) + "\n")
     return folder
-
-
-def prepare(raw: Path, out: Path, *more: str) -> PreparedDataset:
-    assert kuai_video.cli(["--data", str(raw), "--out", str(out), *more]) == 0
-    return PreparedDataset.load(out)
-
-
-def tokens(prepared: PreparedDataset, name: str) -> list[list[str]]:
-    values, end, length = prepared.sequence(name)
-    bounds = zip(end, length.astype(np.int64), strict=True)
-    return [[item.decode() for item in values[e - n : e]] for e, n in bounds]
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +119,13 @@ def test_long_histories_differ_from_the_published_column(
 ) -> None:
     """The published columns stop at the first 100 videos; up to there they are the same."""
     tables = [pd.read_csv(raw / name, dtype=str) for name in ("train.csv", "test.csv")]
-    published = pd.concat(tables)["pos_items"].fillna("").tolist()
+    theirs = pd.concat(tables)["pos_items"].fillna("").tolist()
     ours = ["^".join(history) for history in tokens(prepared, "pos_items")]
-    full = np.array([text.count("^") == 99 for text in published])
+    full = np.array([text.count("^") == 99 for text in theirs])
     assert full.any() and not full.all()
-    assert all(a == b for a, b, cut in zip(ours, published, full, strict=True) if not cut)
+    assert all(a == b for a, b, cut in zip(ours, theirs, full, strict=True) if not cut)
     last = int(np.flatnonzero(full)[-1])
-    assert ours[last] != published[last]
+    assert ours[last] != theirs[last]
 
 
 def test_periods_hold_whole_timestamps_and_about_equally_many_rows(
@@ -188,10 +179,7 @@ def test_other_files_than_the_published_are_named(
     assert "train.csv is not the published file: expected md5 16f1373441" in message
     assert "10,931,092 rows, found" in message and "13 rows" in message
     assert "not the published ones" in other.spec.source
-    known = {
-        name: Published(hashlib.md5((raw / name).read_bytes()).hexdigest(), rows)
-        for name, rows in (("train.csv", 13), ("test.csv", 5))
-    }
+    known = published(raw, train=13, test=5)
     monkeypatch.setattr(kuai_video, "PUBLISHED", known)
     prepare(raw, tmp_path / "out")
     message = capsys.readouterr().err
@@ -260,25 +248,14 @@ def test_bad_files(
     message: str,
 ) -> None:
     raw = write_rows(tmp_path / "raw", train, ROWS[-2:-1], header)
-    assert kuai_video.cli(["--data", str(raw), "--out", str(tmp_path / "out")]) == 1
-    captured = capsys.readouterr().err
-    assert message in captured and "Traceback" not in captured
-    assert not (tmp_path / "out").exists()
+    assert message in error_of(capsys, kuai_video, raw, tmp_path / "out")
 
 
 def test_missing_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = write_rows(tmp_path / "raw", ROWS, ROWS)
     (raw / "test.csv").unlink()
     for folder, message in ((raw, "test.csv: no such file"), (raw / "no", "no such folder")):
-        assert kuai_video.cli(["--data", str(folder), "--out", str(tmp_path / "out")]) == 1
-        assert message in capsys.readouterr().err
-
-
-def test_the_fixture_is_a_script(tmp_path: Path, raw: Path) -> None:
-    command = [sys.executable, fixture.__file__, "--out", str(tmp_path / "made")]
-    subprocess.run(command, check=True)
-    for name in ("train.csv", "test.csv"):
-        assert (tmp_path / "made" / name).read_bytes() == (raw / name).read_bytes()
+        assert message in error_of(capsys, kuai_video, folder, tmp_path / "out")
 
 
 @pytest.mark.slow
@@ -293,8 +270,7 @@ class TestTheChallengesOwnLog:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "train_interaction.txt").write_text("7\t5\t1\t0\t0\t761036604603\t3\t11\n")
-        assert kuai_video.cli(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
-        said = capsys.readouterr().err
+        said = error_of(capsys, kuai_video, tmp_path, tmp_path / "out")
         assert "found train_interaction.txt, the log of the Kuaishou challenge" in said
         assert "data_prep/custom.py" in said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from leaderboard_toy import leaderboard
+from scripts import error_of, prepared_by, windows
 
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
+prepare = partial(prepared_by, kuairand_pure)
 HOUR = 3_600_000
 DAY = 24 * HOUR
 MIDNIGHT = int(pd.Timestamp("2022-04-25", tz="Asia/Shanghai").timestamp()) * 1000
@@ -106,11 +109,6 @@ def write_official(folder: Path, log: pd.DataFrame) -> Path:
     return folder
 
 
-def prepare(raw: Path, out: Path, *more: str) -> PreparedDataset:
-    assert kuairand_pure.cli(["--data", str(raw), "--out", str(out), *more]) == 0
-    return PreparedDataset.load(out)
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     folder = tmp_path_factory.mktemp("kuairand")
@@ -118,8 +116,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 def tokens(prepared: PreparedDataset, row: int) -> list[str]:
-    values, end, length = prepared.sequence("watch_history")
-    return [item.decode() for item in values[end[row] - int(length[row]) : end[row]]]
+    return windows(prepared, "watch_history")[row]
 
 
 def test_rows_are_in_time_order_with_days_as_periods(prepared: PreparedDataset) -> None:
@@ -259,10 +256,7 @@ def test_bad_logs(
 ) -> None:
     assert callable(change)
     raw = write_parquet(tmp_path / "raw", change(make_log()))
-    assert kuairand_pure.cli(["--data", str(raw), "--out", str(tmp_path / "out")]) == 1
-    captured = capsys.readouterr().err
-    assert message in captured and "Traceback" not in captured
-    assert not (tmp_path / "out").exists()
+    assert message in error_of(capsys, kuairand_pure, raw, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -291,14 +285,12 @@ def test_bad_side_files(
 ) -> None:
     raw = write_parquet(tmp_path / "raw", make_log())
     frame.to_parquet(raw / f"{name}.parquet")
-    assert kuairand_pure.cli(["--data", str(raw), "--out", str(tmp_path / "out")]) == 1
-    assert message in capsys.readouterr().err
+    assert message in error_of(capsys, kuairand_pure, raw, tmp_path / "out")
 
 
 def test_no_folder_and_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for raw, message in ((tmp_path / "none", "no such folder"), (tmp_path, "no log found")):
-        assert kuairand_pure.cli(["--data", str(raw), "--out", str(tmp_path / "out")]) == 1
-        assert message in capsys.readouterr().err
+        assert message in error_of(capsys, kuairand_pure, raw, tmp_path / "out")
 
 
 @pytest.mark.slow

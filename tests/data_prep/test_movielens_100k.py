@@ -5,15 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import movielens_100k
 import numpy as np
 import pytest
 from leaderboard_toy import leaderboard
+from scripts import error_of, prepared_by, windows
 
-from fuxictr_loopfm.prepared.dataset import PreparedDataset
-
+prepare = partial(prepared_by, movielens_100k)
 START = 880_000_000
 USERS = """user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token
 1\t17\tM\tstudent\t05201
@@ -44,11 +45,6 @@ def write_raw(folder: Path, rows: list[tuple[int, int, int, int]]) -> Path:
     (folder / "ml-100k.user").write_text(USERS)
     (folder / "ml-100k.item").write_text(ITEMS)
     return folder
-
-
-def prepare(raw: Path, out: Path, *more: str) -> PreparedDataset:
-    assert movielens_100k.cli(["--data", str(raw), "--out", str(out), *more]) == 0
-    return PreparedDataset.load(out)
 
 
 def test_rows_features_and_periods(tmp_path: Path) -> None:
@@ -82,13 +78,12 @@ def test_history_is_strictly_before_the_rating(tmp_path: Path) -> None:
     rows[0] = (*rows[0][:3], rows[1][3])  # the last two ratings share a second
     rows[0] = (rows[1][0], *rows[0][1:])  # and a user
     prepared = prepare(write_raw(tmp_path / "raw", rows), tmp_path / "out")
-    values, end, length = prepared.sequence("rated_history")
+    rated = windows(prepared, "rated_history")
     frame = prepared.frame(["user_id", "item_id", "timestamp"])
     for row in range(16):
         earlier = frame["timestamp"] < frame["timestamp"][row]
         mine = frame[(frame["user_id"] == frame["user_id"][row]) & earlier]
-        tokens = values[end[row] - int(length[row]) : end[row]]
-        assert [token.decode() for token in tokens] == mine["item_id"].tolist()
+        assert rated[row] == mine["item_id"].tolist()
 
 
 def test_the_dev_variant_is_the_same_without_the_last_chunk(tmp_path: Path) -> None:
@@ -111,15 +106,6 @@ def test_files_are_read_straight_from_a_wheel(tmp_path: Path) -> None:
     assert from_wheel.frame().equals(prepare(raw, tmp_path / "out2").frame())
 
 
-def error_of(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    out = tmp_path / "out"
-    assert movielens_100k.cli(["--data", str(raw), "--out", str(out)]) == 1
-    assert not out.exists()
-    captured = capsys.readouterr().err
-    assert "Traceback" not in captured
-    return captured
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -137,22 +123,24 @@ def test_bad_ratings(
     path = raw / "ml-100k.inter"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    assert message in error_of(raw, tmp_path, capsys)
+    assert message in error_of(capsys, movielens_100k, raw, tmp_path / "out")
 
 
 def test_bad_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = write_raw(tmp_path / "raw", ratings())
     (raw / "ml-100k.item").unlink()
-    assert "ml-100k.item" in error_of(raw, tmp_path, capsys)
-    assert "cannot read ml-100k.inter" in error_of(tmp_path / "none", tmp_path, capsys)
+    assert "ml-100k.item" in error_of(capsys, movielens_100k, raw, tmp_path / "out")
+    assert "cannot read ml-100k.inter" in error_of(
+        capsys, movielens_100k, tmp_path / "none", tmp_path / "out"
+    )
     (tmp_path / "no.whl").write_text("no zip")
-    assert "no.whl" in error_of(tmp_path / "no.whl", tmp_path, capsys)
+    assert "no.whl" in error_of(capsys, movielens_100k, tmp_path / "no.whl", tmp_path / "out")
 
 
 def test_duplicate_ratings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ratings()
     raw = write_raw(tmp_path / "raw", [*rows, rows[0]])
-    assert "1 exact copies of a row" in error_of(raw, tmp_path, capsys)
+    assert "1 exact copies of a row" in error_of(capsys, movielens_100k, raw, tmp_path / "out")
 
 
 class TestDownload:

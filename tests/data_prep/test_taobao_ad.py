@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import _taobao_files
@@ -14,12 +15,13 @@ import pandas as pd
 import pytest
 import taobao_ad
 import taobao_fixture
-from _x1 import Published
 from leaderboard_toy import leaderboard
+from scripts import error_of, prepared_by, published, windows
 from taobao_fixture import DAY, FIRST_SECOND, LOG_DAYS_BEFORE, Size
 
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
+prepare = partial(prepared_by, taobao_ad)
 PROFILE = taobao_fixture.PROFILE_HEADER.strip().split(",")[1:]
 HISTORIES = {"cate_his": "cate", "brand_his": "brand", "btag_his": "btag"}
 
@@ -58,11 +60,6 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def prepare(raw: Path, out: Path, *more: str) -> PreparedDataset:
-    assert taobao_ad.cli(["--data", str(raw), "--out", str(out), *more]) == 0
-    return PreparedDataset.load(out)
-
-
 @pytest.fixture(scope="module")
 def prepared(raw: Path) -> PreparedDataset:
     return prepare(raw, raw.parent / "out")
@@ -76,15 +73,6 @@ def joined(raw: Path) -> pd.DataFrame:
     table = table[(table["user"] == "both") & (table["ad"] == "both")]
     table["time_stamp"] = table["time_stamp"].astype("int64")
     return table.sort_values("time_stamp", kind="stable", ignore_index=True)
-
-
-def windows(prepared: PreparedDataset, name: str) -> list[list[str]]:
-    values, end, length = prepared.sequence(name)
-    starts = end - length.astype(np.int64)
-    return [
-        [token.decode() for token in values[start:stop]]
-        for start, stop in zip(starts, end, strict=True)
-    ]
 
 
 def test_the_public_headers_have_a_blank_and_gaps(raw: Path) -> None:
@@ -330,9 +318,8 @@ def test_the_first_rows_of_the_log_are_read_until_days_are_missing(
 def refused(
     raw: Path, out: Path, capsys: pytest.CaptureFixture[str], name: str, message: str, *more: str
 ) -> None:
-    assert taobao_ad.cli(["--data", str(raw), "--out", str(out), *more]) == 1
-    said = capsys.readouterr().err
-    assert name in said and message in said and "Traceback" not in said
+    said = error_of(capsys, taobao_ad, raw, out, *more)
+    assert name in said and message in said
     assert not [path for path in out.parent.iterdir() if path not in (raw, out.parent / "raw")]
 
 
@@ -396,11 +383,11 @@ class TestX1:
         assert other.timestamp.tolist() == list(range(793))
         sizes = np.bincount(other.period)[1:]
         assert sizes.sum() == 793 and sizes[7] == 90 and set(sizes[:7]) == {100, 101}
-        published = pd.concat([read(raw, name) for name in ("train.csv", "test.csv")])
+        theirs = pd.concat([read(raw, name) for name in ("train.csv", "test.csv")])
         for name in ("userid", "adgroup_id", "brand", "occupation", "btag"):
-            assert other.array(name).tolist() == published[name].tolist()
-        assert other.label.tolist() == published["clk"].astype(int).tolist()
-        price = published["price"].astype(float)
+            assert other.array(name).tolist() == theirs[name].tolist()
+        assert other.label.tolist() == theirs["clk"].astype(int).tolist()
+        price = theirs["price"].astype(float)
         expected = np.floor(np.log2(price) * 2).astype(int) + 1
         assert other.array("price").tolist() == expected.astype("str").tolist()
 
@@ -410,9 +397,9 @@ class TestX1:
         raw = taobao_fixture.write_x1(tmp_path / "raw")
         monkeypatch.setattr(_taobao_files, "BLOCK_BYTES", 1 << 13)
         other = prepare(raw, tmp_path / "out", "--x1")
-        published = pd.concat([read(raw, name) for name in ("train.csv", "test.csv")])
+        theirs = pd.concat([read(raw, name) for name in ("train.csv", "test.csv")])
         for name in HISTORIES:
-            texts = published[name].tolist()
+            texts = theirs[name].tolist()
             assert "" in texts
             assert windows(other, name) == [text.split("^") if text else [] for text in texts]
 
@@ -436,13 +423,7 @@ class TestX1:
         assert "notice: train.csv is not the published file: expected md5 eaabfc8629f2" in said
         assert "notice: test.csv is not the published file: expected md5 f5ae6197e52" in said
         assert "not the published" in other.spec.source
-        known = {}
-        for name, rows in (("train.csv", 700), ("test.csv", 100)):
-            done = subprocess.run(
-                ["md5sum", str(raw / name)], capture_output=True, text=True, check=True
-            )
-            known[name] = Published(done.stdout.split()[0], rows)
-        monkeypatch.setattr(_taobao_x1, "PUBLISHED", known)
+        monkeypatch.setattr(_taobao_x1, "PUBLISHED", published(raw, train=700, test=100))
         same = prepare(raw, tmp_path / "out", "--x1")
         assert "notice" not in capsys.readouterr().out
         assert "not the published" not in same.spec.source

@@ -23,7 +23,6 @@ from fuxictr_loopfm.records.record import read_records
 from fuxictr_loopfm.runs import run_expid
 from fuxictr_loopfm.runs import vertical as runner
 from fuxictr_loopfm.runs.vertical import run_vertical
-from fuxictr_loopfm.store.extraction_log import ExtractionLog
 
 
 @pytest.fixture(scope="module")
@@ -80,34 +79,6 @@ def test_what_exists_is_reused(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> N
     again = loop.run("kd_loopfm", seed=3)
     assert again.metrics == first.metrics and again.fingerprints == first.fingerprints
     assert loop.run("kd_loopfm", seed=3, loopfm_encoder="mean").metrics != first.metrics
-
-
-def test_an_interrupted_pass_goes_on_after_its_last_whole_period(
-    loop: Loop, own_loop: Loop, zoo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_part = ExtractionLog.write_part
-
-    def stop_at_period_5(folder: Path, name: str, *rest: Any) -> Any:
-        if name == "period-0005-0000":
-            raise KeyboardInterrupt
-        return write_part(folder, name, *rest)
-
-    monkeypatch.setattr(ExtractionLog, "write_part", staticmethod(stop_at_period_5))
-    with pytest.raises(SystemExit) as stopped:
-        scripted(own_loop.config, "loopfm", zoo)
-    assert stopped.value.code == 130
-    (folder,) = own_loop.folders("extraction")
-    parts = {path.name: path.stat().st_mtime_ns for path in folder.glob("period-*.h5")}
-    assert sorted(parts) == ["period-0003-0000.h5", "period-0004-0000.h5"]
-    assert not (folder / "manifest.json").exists() and own_loop.folders("store") == []
-    monkeypatch.undo()
-    monkeypatch.setattr(TeacherRun, "_train", None)
-    own_loop.run("loopfm")
-    assert {name: (folder / name).stat().st_mtime_ns for name in parts} == parts
-    loop.run("loopfm")
-    (uninterrupted,) = loop.folders("extraction")
-    for path in uninterrupted.glob("period-*.h5"):
-        assert (folder / path.name).read_bytes() == path.read_bytes()
 
 
 def test_an_interrupted_teacher_leaves_nothing(

@@ -245,8 +245,9 @@ def test_wrong_widths_types_and_ranges_are_refused():
         build_codec("int4_kmeans", 4).fit(np.zeros((0, 4)))
 
 
-def test_kmeans_before_fit_is_refused():
-    codec = build_codec("int4_kmeans", 4)
+@pytest.mark.parametrize("kind", ["int4_kmeans", "int4_kmeans_pair"])
+def test_learned_codecs_before_fit_are_refused(kind):
+    codec = build_codec(kind, 4)
     for act in (lambda: codec.encode(np.zeros((1, 4))), codec.to_dict,
                 lambda: codec.decode(np.zeros((1, 2), np.uint8))):  # fmt: skip
         with pytest.raises(DataError, match="call fit first"):
@@ -268,21 +269,29 @@ def test_unknown_kind_lists_the_known_ones():
         build_codec("int8", 0)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"kind": "zip"}, "codec.kind.*'zip'"),
-    ({"kind": ["f32"]}, "codec.kind"),
-    ({"dim": 0}, "codec.dim: expected an integer from 1 up, found 0"),
-    ({"dim": "4"}, "codec.dim"),
-    ({"centres": None}, "codec.centres"),
-    ({"centres": [0.0] * 15}, "codec.centres: expected 16"),
-    ({"centres": [0.5] + [0.0] * 15}, "first of them 0"),
-    ({"centres": [0.0] * 15 + [float("nan")]}, "codec.centres"),
-    ({"centres": [0.0] * 15 + [1.5]}, "codec.centres"),
-    ({"centres": "abc"}, "codec.centres"),
-    ({"pad_code": [0]}, "codec.pad_code: expected 2 zeros"),
+LEVELS, PAIRS = "int4_kmeans", "int4_kmeans_pair"
+
+
+@pytest.mark.parametrize(("kind", "change", "message"), [
+    (LEVELS, {"kind": "zip"}, "codec.kind.*'zip'"),
+    (LEVELS, {"kind": ["f32"]}, "codec.kind"),
+    (LEVELS, {"dim": 0}, "codec.dim: expected an integer from 1 up, found 0"),
+    (LEVELS, {"dim": "4"}, "codec.dim"),
+    (LEVELS, {"centres": None}, "codec.centres"),
+    (LEVELS, {"centres": [0.0] * 15}, "codec.centres: expected 16"),
+    (LEVELS, {"centres": [0.5] + [0.0] * 15}, "first of them 0"),
+    (LEVELS, {"centres": [0.0] * 15 + [float("nan")]}, "codec.centres"),
+    (LEVELS, {"centres": [0.0] * 15 + [1.5]}, "codec.centres"),
+    (LEVELS, {"centres": "abc"}, "codec.centres"),
+    (LEVELS, {"pad_code": [0]}, "codec.pad_code: expected 2 zeros"),
+    (PAIRS, {"centres": None}, "codec.centres: expected 2 lists of 512"),
+    (PAIRS, {"centres": [[0.0] * 512]}, "codec.centres"),
+    (PAIRS, {"centres": [[0.0] * 512, [0.0, 0.1] + [0.0] * 510]}, "first two of each 0"),
+    (PAIRS, {"centres": [[0.0] * 511 + [1.5], [0.0] * 512]}, "codec.centres"),
+    (PAIRS, {"centres": [[0.0] * 511 + [float("nan")], [0.0] * 512]}, "codec.centres"),
 ])  # fmt: skip
-def test_damaged_descriptions_are_refused(change, message):
-    good = fitted("int4_kmeans", 4).to_dict()
+def test_damaged_descriptions_are_refused(kind, change, message):
+    good = fitted(kind, 4).to_dict()
     with pytest.raises(StoreError, match=message):
         codec_from_dict({**good, **change})
 
@@ -339,27 +348,6 @@ def test_pair_fit_recovers_separate_points_exactly():
     z = np.repeat(values, [5, 1, 300, 2], axis=0)
     codec = build_codec("int4_kmeans_pair", 2).fit(z)
     np.testing.assert_allclose(codec.decode(codec.encode(z)), z, atol=1e-5)
-
-
-@pytest.mark.parametrize(("change", "message"), [
-    ({"centres": None}, "codec.centres: expected 2 lists of 512"),
-    ({"centres": [[0.0] * 512]}, "codec.centres"),
-    ({"centres": [[0.0] * 512, [0.0, 0.1] + [0.0] * 510]}, "first two of each 0"),
-    ({"centres": [[0.0] * 511 + [1.5], [0.0] * 512]}, "codec.centres"),
-    ({"centres": [[0.0] * 511 + [float("nan")], [0.0] * 512]}, "codec.centres"),
-])  # fmt: skip
-def test_damaged_descriptions_of_pairs_are_refused(change, message):
-    good = fitted("int4_kmeans_pair", 4).to_dict()
-    with pytest.raises(StoreError, match=message):
-        codec_from_dict({**good, **change})
-
-
-def test_pairs_before_fit_are_refused():
-    codec = build_codec("int4_kmeans_pair", 4)
-    for act in (lambda: codec.encode(np.zeros((1, 4))), codec.to_dict,
-                lambda: codec.decode(np.zeros((1, 2), np.uint8))):  # fmt: skip
-        with pytest.raises(DataError, match="call fit first"):
-            act()
 
 
 def test_every_kind_is_tested_here():

@@ -13,7 +13,6 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-import ray
 from fuxictr_build import fuxictr_build
 from tiny_log import MAX_LEN, history_strings, item_histories, log_frame, log_spec
 
@@ -85,11 +84,6 @@ def _written_out(view: EncodedView, name: str) -> np.ndarray:
         else:
             rows[row, :size] = window
     return rows
-
-
-def test_ray_is_never_started(prepared: PreparedDataset, params: dict[str, Any]) -> None:
-    build_view(prepared, params, "teacher")
-    assert not ray.is_initialized()
 
 
 def test_columns_are_counted_one_at_a_time(

@@ -359,7 +359,6 @@ PAIRS = [
         "start_teacher": "KD",
     },
 ]
-HALF = np.array([0.5, 0.5, 0.5, 0.5], dtype=np.float32)
 
 
 def keep(folder: Path, record: RunRecord, p: list[float], teacher: list[float] | None) -> None:

@@ -23,7 +23,6 @@ HOST_PARAMS: dict[str, Any] = {
     "embedding_dim": DIM, "optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"],
     "verbose": 0, "model_root": "./",
 }  # fmt: skip
-FACTORIZATION = ("FM", "FmFM", "DeepFM")
 MODELS = {p.parent.name: load_model_class(p.parent.name, [ZOO])[0] for p in ZOO.glob("*/src")}
 
 
