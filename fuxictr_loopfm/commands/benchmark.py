@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """A data set, what to run on it, and where the results go."""
     add_dataset(parser)
     parser.add_argument("--models", nargs="+", default=["DeepFM"], help="e.g. DeepFM DeepFM:small")
-    parser.add_argument("--methods", nargs="+", help="default: all")
+    parser.add_argument("--methods", nargs="+", help="default: the board of docs/decisions/015")
     add_seeds(parser)
     add_jobs(parser)
     parser.add_argument("--out", type=user_path, help="output folder (default runs/<dataset>)")
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
     from fuxictr_loopfm.evidence.leaderboard.rows import summarise
-    from fuxictr_loopfm.evidence.methods import METHODS
+    from fuxictr_loopfm.evidence.methods import DEFAULT_METHODS
     from fuxictr_loopfm.pipeline.preparation import dev_id, prepare
 
     checkout = Checkout.find()
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     # Checked before the data are prepared, which may take long.
     plan = BenchmarkPlan(
         models=tuple(options.models),
-        methods=tuple(options.methods or METHODS),
+        methods=tuple(options.methods or DEFAULT_METHODS),
         seeds=options.seeds,
         out=out,
         zoo=options.zoo,

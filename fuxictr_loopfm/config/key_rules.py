@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "view": ("vertical", "teacher"),
     "table_optimizer": ("auto", "sparse", "dense", "lazy"),
     "table_state": ("full", "row"),
+    "train_on": ("vertical", "all"),
 }
 AT_LEAST_ONE = ("dim", "max_len", "encoder_dim", "num_shards", "threads")
 NOT_NEGATIVE = ("delay_seconds", "label_delay_seconds")
@@ -141,6 +142,11 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
         problems.append(
             f"{PREFIX}train_periods: expected null for a vertical model, found "
             f"{keys.train_periods}; it says how many periods a teacher's expid learns"
+        )
+    if keys.train_on == "all" and keys.needs_teacher:
+        problems.append(
+            f"{PREFIX}train_on: expected vertical for a run that reads what a teacher logged, "
+            f"which is nothing of its own training periods; found {keys.train_on!r}"
         )
     if keys.needs_teacher and keys.teacher is None:
         problems.append(

@@ -59,8 +59,11 @@ class LoopFMKeys:
         taps: teacher layers to log, joined by ``+``.
         dim, compressor: width of a logged embedding, and what shortens the activations to it.
         codec: how a compressed embedding is stored.
-        backfill: also log the periods that the teacher was trained on; a teacher's own raw history
-            has the events of all periods anyway.
+        backfill: events of the periods that the teacher was trained on are in histories, too; their
+            embeddings are logged by a teacher that has seen them. null means true where the history
+            has no embedding: raw events owe nothing to the teacher.
+        train_on: ``vertical`` trains on the vertical model's periods, ``all`` on those of the
+            teacher before them, too.
         history: columns of the past events, joined by ``+``; null means no history.
         key, max_len, delay_seconds, window_seconds, label_delay_seconds, event_filter: the rule.
         id_columns, query_columns: null means the data set's item columns.
@@ -102,7 +105,8 @@ class LoopFMKeys:
     dim: int = 32
     compressor: str = "co_train"
     codec: str = "int4_kmeans"
-    backfill: bool = False
+    backfill: bool | None = None
+    train_on: str = "vertical"
     history: str | None = None
     key: str | None = None
     max_len: int = 30
@@ -134,6 +138,18 @@ class LoopFMKeys:
     def columns(self) -> tuple[str, ...]:
         """Columns of the history, empty without one."""
         return split_names(self.history)
+
+    @property
+    def logs_training(self) -> bool:
+        """True if the teacher also logs the periods that it was trained on."""
+        return self.backfill is True
+
+    @property
+    def stores_training(self) -> bool:
+        """True if histories also hold events of the periods that the teacher was trained on."""
+        if self.backfill is None:
+            return bool(self.columns) and "embedding" not in self.columns
+        return self.backfill
 
     @property
     def needs_teacher(self) -> bool:
@@ -203,12 +219,13 @@ class LoopFMKeys:
         if "embedding" in self.columns:
             parts.append("LoopFM+raw" if "ids" in self.columns else "LoopFM")
         elif "ids" in self.columns:
-            parts.append("raw_seq")
+            parts.append("raw" if self.stores_training else "raw_seq")
         elif self.columns:
             parts.append("events")
         if "label" in self.columns:
             parts.append("label")
-        return "+".join(parts) or "base"
+        every = "-all" if self.train_on == "all" else ""
+        return ("+".join(parts) or "base") + every
 
     def sequence_spec(self, time_unit: str, known: Mapping[str, Any] | None = None) -> SequenceSpec:
         """The causal rule in whole units of the log's time.

@@ -37,6 +37,7 @@ __all__ = ["EncodedView", "View", "build_view"]
 
 View = Literal["teacher", "vertical"]
 OWN_SEQUENCES = "loopfm_own_sequences"
+TRAIN_ON = "loopfm_train_on"
 
 _ENCODING_VERSION = 1
 _EVENTS_FILE = "events.parquet"
@@ -98,6 +99,7 @@ def build_view(prepared: PreparedDataset, params: Mapping[str, Any], view: View)
         "label_col": build.plan.labels,
         "min_categr_count": params.get("min_categr_count", 1),
         "group_id": [build.group_id, build.group_of],
+        **({TRAIN_ON: "all"} if _trains_on_all(params, view) else {}),
         **pretrained_identity(build.plan.encoded),
     }
     folder = encoded_folder(params, fingerprint(identity))
@@ -134,7 +136,12 @@ def _planned(prepared: PreparedDataset, params: Mapping[str, Any], view: View) -
         encoded=(*plan.encoded, *added),
         order=(*plan.order, *(column["name"] for column in added)),
     )
-    return _Build(prepared, params, view, plan, group_id, group_of, _splits(prepared, view))
+    splits = _splits(prepared, view, _trains_on_all(params, view))
+    return _Build(prepared, params, view, plan, group_id, group_of, splits)
+
+
+def _trains_on_all(params: Mapping[str, Any], view: View) -> bool:
+    return view == "vertical" and params.get(TRAIN_ON) == "all"
 
 
 def _unknown_columns(
@@ -174,11 +181,12 @@ def _unknown_columns(
     return problems
 
 
-def _splits(prepared: PreparedDataset, view: View) -> dict[str, slice]:
+def _splits(prepared: PreparedDataset, view: View, on_all: bool) -> dict[str, slice]:
     periods, rows_of = prepared.spec.periods, prepared.rows_of
     if view == "teacher":
         return {"train": rows_of(periods.teacher_train), "log": rows_of(periods.log)}
-    train = rows_of(periods.vertical_train)
+    before = periods.teacher_train if on_all else ()
+    train = rows_of((*before, *periods.vertical_train))
     return {"warmup": slice(0, train.start), "train": train, "test": rows_of(periods.test)}
 
 

@@ -72,7 +72,7 @@ class ExtractionPass:
         self.run = TeacherRun(teacher, keys, prepared, root, upstream)
         given, learned = prepared.spec.periods, set(self.run.train_periods)
         self.periods = sorted({*given.log, *given.teacher_train} - learned)
-        if keys.backfill:
+        if keys.logs_training:
             self.periods = sorted({*self.periods, *learned})
         compressor = self.run.compressor_fingerprint
         identity = {"compressor": compressor, "periods": self.periods}

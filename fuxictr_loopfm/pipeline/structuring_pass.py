@@ -88,7 +88,7 @@ class StructuringPass:
             "codec": "none" if extraction is None else keys.codec,
             "key": entity,
             "event_filter": keys.event_filter,
-            "backfill": keys.backfill,
+            "backfill": keys.stores_training,
             "num_shards": keys.num_shards,
             # Of codecs with options only: the others keep the folders they always had.
             **({} if extraction is None else CODECS.settings_by_key(keys.codec, keys.options)),
@@ -132,7 +132,7 @@ class StructuringPass:
                 "key": self._entity,
                 "codec": "none" if self._extraction is None else keys.codec,
                 "event_filter": keys.event_filter,
-                "backfill": keys.backfill,
+                "backfill": keys.stores_training,
                 "shards": keys.num_shards,
             },
             {
@@ -198,7 +198,8 @@ class StructuringPass:
             ("teacher_train_periods", "compressor_fit_periods", "quantizer_fit_periods"), []
         )
         provenance |= {"teacher_fingerprint": None, "compressor_fingerprint": None}
-        periods = sorted({*spec.periods.log, *(spec.periods.teacher_train * keys.backfill)})
+        trained = spec.periods.teacher_train if keys.stores_training else ()
+        periods = sorted({*spec.periods.log, *trained})
         if self._extraction is not None:
             manifest = ExtractionLog.read_manifest(self._extraction)
             codec = build_codec(keys.codec, manifest.dim, keys.codec_options)
@@ -229,7 +230,7 @@ class StructuringPass:
             "key": self._entity,
             "taps": [] if self._extraction is None else list(split_names(keys.taps)),
             "event_filter": keys.event_filter,
-            "backfill": keys.backfill,
+            "backfill": keys.stores_training,
             "provenance": provenance | {"logged_periods": found},
         }
         plan = StorePlan(fields, codec.pad_code, keys.num_shards)

@@ -139,5 +139,8 @@ class Workspace(HistoryWorkspace):
     def point(self, folder: Path, entity: str) -> None:
         """Make the pointers of training and test samples, without the encoded view."""
         periods = self.prepared.spec.periods
-        for split, numbers in (("train", periods.vertical_train), ("test", periods.test)):
+        trained = periods.vertical_train
+        if self.keys.train_on == "all":
+            trained = (*periods.teacher_train, *trained)
+        for split, numbers in (("train", trained), ("test", periods.test)):
             self.pointers_into(folder, entity, self.prepared.rows_of(numbers), split)

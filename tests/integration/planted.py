@@ -23,7 +23,8 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     dataset_config,
     teacher_dataset_id,
 )
-from fuxictr_loopfm.evidence.methods import METHODS, method_slug
+from fuxictr_loopfm.evidence.methods import DEFAULT_METHODS, METHODS, method_slug
+from fuxictr_loopfm.evidence.methods import TEACHER as BOARD_TEACHER
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import (
     Column,
@@ -156,8 +157,9 @@ def write_configs(
     shared = {**COMMON, **SMALL, "model_root": str(root / "checkpoints")}
     teacher = {"dataset_id": TEACHER_DATASET, "shuffle": True, "epochs": 4, "batch_size": 32}
     sections: dict[str, Any] = {"Base": BASE, TEACHER: {**shared, **teacher, **teacher_params}}
-    for method, changes in METHODS.items():
-        sections[method_slug(method)] = {**shared, "dataset_id": DATASET, **LOOPFM, **changes}
+    for method in (name for name in DEFAULT_METHODS if name != BOARD_TEACHER):
+        keys = METHODS[method].keys
+        sections[method_slug(method)] = {**shared, "dataset_id": DATASET, **LOOPFM, **keys}
     sections |= {name: {**sections[TEACHER], **changes} for name, changes in (others or {}).items()}
     history = next(
         column

@@ -209,7 +209,7 @@ def test_export_without_embeddings_is_refused(
     loop: Loop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["export", *expid(loop, "raw_seq"), "--out", str(tmp_path / "out")])
+        main(["export", *expid(loop, "raw"), "--out", str(tmp_path / "out")])
     assert stopped.value.code == 1 and not (tmp_path / "out").exists()
     assert "expected a history with the column embedding, found ids" in capsys.readouterr().err
 

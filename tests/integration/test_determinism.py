@@ -38,7 +38,7 @@ def trained(loop: Loop, expid: str, **overrides: Any) -> Any:
     return run.model
 
 
-@pytest.mark.parametrize("expid", ["base", "raw_seq_label", "kd_loopfm"])
+@pytest.mark.parametrize("expid", ["base", "raw_label", "kd_loopfm"])
 def test_runs_of_one_seed_have_equal_weights(loop: Loop, expid: str) -> None:
     first = weights(trained(loop, expid, seed=7))
     torch.manual_seed(123)

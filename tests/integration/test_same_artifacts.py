@@ -80,7 +80,7 @@ def weights(state: dict[str, torch.Tensor]) -> str:
 def without_training(root: Path, prepared: PreparedDataset) -> dict[str, str]:
     """Files of the prepared log, its vertical view, the raw-id store and the pointers into it."""
     loop = new_loop(root / "raw", prepared)
-    _, workspace = loop.load("raw_seq_label")
+    _, workspace = loop.load("raw_label", loopfm_backfill=False)
     store = workspace.store(prepared.spec.user)
     for split in ("train", "test"):
         workspace.pointers(store, prepared.spec.user, split)

@@ -52,7 +52,7 @@ def write_configs(work: Path) -> Path:
         TEACHER: teacher | {"dataset_id": teacher_dataset_id(DATASET_ID)},
     }
     for expid, method in METHOD_OF_EXPID.items():
-        loopfm = {"loopfm_teacher": TEACHER, "loopfm_max_len": 50, **METHODS[method]}
+        loopfm = {"loopfm_teacher": TEACHER, "loopfm_max_len": 50, **METHODS[method].keys}
         models[expid] = vertical | {"dataset_id": DATASET_ID} | loopfm
     folder = work / "configs"
     folder.mkdir(exist_ok=True)

@@ -10,12 +10,12 @@ from tests.torture.noise import CANARIES, Chance, NoiseLoop, chance_of, leaking
 from tests.torture.section import Profile, Section
 
 SIGMAS = 3.0
-SHORT = ("raw_seq+label", "KD+LoopFM+label")
+SHORT = ("raw+label", "KD+LoopFM+label")
 # Method and seconds ahead: the view's own second, or the next hour.
 CHEATS = {
-    "<= instead of <, raw_seq+label": ("raw_seq+label", 1),
+    "<= instead of <, raw+label": ("raw+label", 1),
     "<= instead of <, LoopFM+label": ("LoopFM+label", 1),
-    "an hour ahead, raw_seq+label": ("raw_seq+label", 3600),
+    "an hour ahead, raw+label": ("raw+label", 3600),
 }
 
 

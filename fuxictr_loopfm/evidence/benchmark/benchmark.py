@@ -11,6 +11,8 @@ from typing import Any
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.config.folders import load_params
+from fuxictr_loopfm.config.key_rules import read_keys
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.evidence.benchmark.configs import (
@@ -18,6 +20,7 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     Location,
     ModelName,
     folder_name,
+    lists_dataset_id,
     teacher_dataset_id,
     write_teacher_config,
     write_vertical_config,
@@ -25,7 +28,7 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
 from fuxictr_loopfm.evidence.benchmark.generated import generate
 from fuxictr_loopfm.evidence.benchmark.jobs import fitting_jobs
 from fuxictr_loopfm.evidence.benchmark.runner import Entry, run_entries
-from fuxictr_loopfm.evidence.methods import METHODS, method_slug
+from fuxictr_loopfm.evidence.methods import METHODS, TEACHER, method_slug
 from fuxictr_loopfm.pipeline.preparation import whole_id
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord
@@ -119,8 +122,10 @@ class Benchmark:
             config_dir = self.config_dir(name)
             prefix = name.prefix(self.config_id)
             for method in self.plan.methods:
+                if method == TEACHER:
+                    continue
                 experiment = self.load(config_dir, name, f"{prefix}_{method_slug(method)}")
-                found = experiment.keys.method
+                found = _name_of(method, experiment)
                 yield Entry(str(name), experiment, experiment.load_teacher(), found)
 
     @property
@@ -155,7 +160,7 @@ class Benchmark:
         }
         dataset_id = self.prepared.spec.dataset_id
         if self.config_id != dataset_id:
-            shared["dataset_id"] = dataset_id
+            shared["dataset_id"] = self._dev_view(config_dir, name, expid)
             shared["model_id"] = expid.replace(self.config_id, dataset_id)
         if self.plan.zoo is not None:
             shared["loopfm_model_zoo"] = str(self.plan.zoo)
@@ -167,6 +172,13 @@ class Benchmark:
             gpu=self.plan.gpu,
             overrides={**shared, **(overrides or {})},
         )
+
+    def _dev_view(self, config_dir: Path, name: ModelName, expid: str) -> str:
+        """Id of an experiment's view on the data set without its test period."""
+        whole, dev = self.config_id, self.prepared.spec.dataset_id
+        params = load_params(config_dir, expid, self.checkout.base_dir(name.model))
+        lists = params["dataset_id"] == lists_dataset_id(whole)
+        return lists_dataset_id(dev) if lists else dev
 
     def config_dir(self, name: ModelName) -> Path:
         """The committed configuration folder, else one written under the output folder.
@@ -233,3 +245,10 @@ class Benchmark:
             prepare=os.path.relpath(script, base) if script else None,
             raw_data=os.path.relpath(raw, base) if script else None,
         )
+
+
+def _name_of(method: str, experiment: Experiment) -> str:
+    """The method's name, as long as its experiment, which people edit, still is that method."""
+    keys = {**METHODS[method].keys, "loopfm_teacher": experiment.keys.teacher}
+    found = experiment.keys.method
+    return method if read_keys(keys, method).method == found else found

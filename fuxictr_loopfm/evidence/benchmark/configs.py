@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.config.zoo import default_hyper_parameters
@@ -26,9 +24,9 @@ from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
     sequences_of,
     unpooled,
 )
+from fuxictr_loopfm.evidence.benchmark.yaml_sections import write_sections
 from fuxictr_loopfm.evidence.methods import BASE as BASE_METHOD
-from fuxictr_loopfm.evidence.methods import METHODS, method_slug
-from fuxictr_loopfm.files.atomic import write_text
+from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, SequenceColumn
 
 # Ours, chosen on the last training period of KuaiRandPure_s1 and MovieLens100K_s1.
@@ -104,6 +102,12 @@ def teacher_dataset_id(dataset_id: str) -> str:
     """Id of the teacher's view: the protocol's suffix stays at the end."""
     stem, _, suffix = dataset_id.rpartition("_")
     return f"{stem}_teacher_{suffix}"
+
+
+def lists_dataset_id(dataset_id: str) -> str:
+    """Id of the vertical view that also has the teacher's ready-made sequences."""
+    stem, _, suffix = dataset_id.rpartition("_")
+    return f"{stem}_lists_{suffix}"
 
 
 def folder_name(model: str, dataset_id: str) -> str:
@@ -219,9 +223,11 @@ def write_teacher_config(
     block = model_block(model, TEACHER_SIZE, spec, "teacher", zoos)
     block |= {"dataset_id": dataset_id, "epochs": 2, "shuffle": True}
     data = {dataset_id: dataset_config(spec, "teacher", where, padding=padding_of(model))}
-    _write(folder / "dataset_config.yaml", [f"The teacher's view of {spec.dataset_id}."], data)
+    write_sections(
+        folder / "dataset_config.yaml", [f"The teacher's view of {spec.dataset_id}."], data
+    )
     remarks = [f"Foundation model of {spec.dataset_id}.", _how_to_run(expid)]
-    _write(folder / "model_config.yaml", remarks, {"Base": BASE, expid: block}, expid)
+    write_sections(folder / "model_config.yaml", remarks, {"Base": BASE, expid: block}, expid)
     return expid
 
 
@@ -247,12 +253,11 @@ def write_vertical_config(
             if its own defaults name a sequence and its view has none.
     """
     own_sequences = _shares_sequences(name.model, spec, zoos, own_sequences)
+    with_lists = len(sequences_of(spec, "vertical", own_sequences)) < len(spec.sequences)
     sections: dict[str, dict[str, Any]] = {"Base": BASE}
     for size_name, size in SIZES.items():
         prefix = ModelName(name.model, size_name).prefix(spec.dataset_id)
-        shared = model_block(name.model, size, spec, "vertical", zoos, own_sequences)
-        shared |= {
-            "dataset_id": spec.dataset_id,
+        shared = {
             "batch_size": batch_size_for(spec),
             "loopfm_teacher_config": teacher[0],
             "loopfm_teacher": teacher[1],
@@ -260,22 +265,46 @@ def write_vertical_config(
             "loopfm_history": None,
             **_shared_keys(),
         }
-        for method, changes in METHODS.items():
-            sections[f"{prefix}_{method_slug(method)}"] = {**shared, **changes}
-    view = dataset_config(
-        spec, "vertical", where, own_sequences=own_sequences, padding=padding_of(name.model)
-    )
-    remarks = [f"The vertical view of {spec.dataset_id}."]
-    if own_sequences:
-        shared_names = _shown(sequences_of(spec, "vertical", own_sequences))
-        remarks.append(f"{name.model} also reads the teacher's sequences: {shared_names}.")
-    _write(folder / "dataset_config.yaml", remarks, {spec.dataset_id: view})
+        for method in VERTICAL_METHODS:
+            lists = with_lists and METHODS[method].reads_lists
+            view_id = lists_dataset_id(spec.dataset_id) if lists else spec.dataset_id
+            block = model_block(name.model, size, spec, "vertical", zoos, own_sequences or lists)
+            section = {**block, "dataset_id": view_id, **shared, **METHODS[method].keys}
+            sections[f"{prefix}_{method_slug(method)}"] = section
+    _write_views(folder, spec, where, name.model, own_sequences, with_lists)
     remarks = [
         f"{name.model} on {spec.dataset_id}, an expid per method.",
         _how_to_run(f"{name.prefix(spec.dataset_id)}_kd_loopfm"),
     ]
     first = f"{ModelName(name.model).prefix(spec.dataset_id)}_{BASE_METHOD}"
-    _write(folder / "model_config.yaml", remarks, sections, first)
+    write_sections(folder / "model_config.yaml", remarks, sections, first)
+
+
+def _write_views(
+    folder: Path,
+    spec: DatasetSpec,
+    where: Location,
+    model: str,
+    own_sequences: bool,
+    with_lists: bool,
+) -> None:
+    """``dataset_config.yaml``: the vertical view and, where the teacher has more, one with that."""
+    views = {spec.dataset_id: own_sequences}
+    remarks = [f"The vertical view of {spec.dataset_id}."]
+    if own_sequences:
+        shared_names = _shown(sequences_of(spec, "vertical", own_sequences))
+        remarks.append(f"{model} also reads the teacher's sequences: {shared_names}.")
+    if with_lists:
+        views[lists_dataset_id(spec.dataset_id)] = True
+        names = _shown(sequences_of(spec, "vertical", True))
+        remarks.append(f"With the teacher's sequences, for methods with raw histories: {names}.")
+    sections = {
+        view_id: dataset_config(
+            spec, "vertical", where, own_sequences=lists, padding=padding_of(model)
+        )
+        for view_id, lists in views.items()
+    }
+    write_sections(folder / "dataset_config.yaml", remarks, sections)
 
 
 def _shares_sequences(model: str, spec: DatasetSpec, zoos: Sequence[Path], wanted: bool) -> bool:
@@ -306,41 +335,3 @@ def _shared_keys() -> dict[str, Any]:
 
 def _how_to_run(expid: str) -> str:
     return f"Run: python run_expid.py --config CONFIG_FOLDER --expid {expid} --gpu -1"
-
-
-def _write(
-    path: Path,
-    remarks: Sequence[str],
-    sections: Mapping[str, Mapping[str, Any]],
-    first: str | None = None,
-) -> None:
-    """Write a YAML file with remarks at its head and its sections apart.
-
-    Args:
-        path: the file.
-        remarks: lines of the comment.
-        sections: content by name.
-        first: a section that has the keys of all that come after it. They are written as a merge of
-            it (``<<: *first``) and the keys in which they differ.
-    """
-    lines = [f"# {remark}" for remark in remarks]
-    shared: Mapping[str, Any] | None = None
-    for name, section in sections.items():
-        if shared is not None:
-            changes = {key: value for key, value in section.items() if value != shared[key]}
-            # PyYAML writes no merges: a quoted stand-in is written, and replaced.
-            text = _dump({name: {"<<": f"@{first}", **changes}})
-            text = text.replace(f"'<<': '@{first}'", f"<<: *{first}", 1)
-        elif name == first:
-            shared = section
-            text = _dump({name: section}).replace(f"{name}:", f"{name}: &{name}", 1)
-        else:
-            text = _dump({name: section})
-        lines += ["", text]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def _dump(section: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(
-        section, sort_keys=False, default_flow_style=None, width=98, indent=4
-    ).rstrip()

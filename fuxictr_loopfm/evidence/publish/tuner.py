@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 
-from fuxictr_loopfm.evidence.methods import METHODS
+from fuxictr_loopfm.evidence.methods import FORMER_METHODS, METHODS
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.records.record import RunRecord
 
 # What a method is made of, and what differs between runs of one row or names them.
 AXES = ("loopfm_kd", "loopfm_history")
+_KNOWN = {**METHODS, **FORMER_METHODS}
 _NAMES = frozenset({*AXES, "seed", "model_id", "dataset_id", "model"})
 
 
@@ -34,10 +35,15 @@ def tuner_text(
     Returns:
         The text, None if no record is of such a row.
     """
-    runs = [run for run in records if run.method in METHODS]
+    order = [name for name, method in _KNOWN.items() if {*method.keys} <= {*AXES}]
+    view = params.get("dataset_id")
+    runs = [
+        run
+        for run in records
+        if run.method in order and view in (None, run.config.get("dataset_id"))
+    ]
     if not runs:
         return None
-    order = list(METHODS)
     runs.sort(key=lambda run: (order.index(run.method), run.seed))
     axes = {name: _distinct([run.config.get(name) for run in runs]) for name in AXES}
     seeds = sorted({run.seed for run in runs})

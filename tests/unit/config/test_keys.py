@@ -11,7 +11,7 @@ from fuxictr_loopfm.config.key_rules import choices, read_keys
 from fuxictr_loopfm.config.keys import LoopFMKeys, default_values, known_options
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.evidence.methods import METHODS
+from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS
 from fuxictr_loopfm.spec import SequenceSpec
 
 
@@ -116,12 +116,30 @@ def test_heads_must_divide_the_width_of_an_encoder_that_has_heads(encoder: str) 
     assert keys(encoder="mean", encoder_dim=30).encoder_dim == 30
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in VERTICAL_METHODS if name[-2:] != "-1"])
 def test_every_benchmark_method_is_named_after_its_keys(method: str) -> None:
-    changes = {k.removeprefix("loopfm_"): v for k, v in METHODS[method].items()}
+    changes = {k.removeprefix("loopfm_"): v for k, v in METHODS[method].keys.items()}
     found = keys(teacher="t", **changes)
     assert found.method == method
-    assert found.needs_teacher is ("KD" in method or "LoopFM" in method)
+    teacherless = ("base", "base-all", "raw", "raw+label", "raw-all")
+    assert found.needs_teacher is (method not in teacherless)
+
+
+def test_raw_events_of_all_periods_unless_embeddings_or_the_user_say_otherwise() -> None:
+    by_history = {"ids": True, "label": True, "embedding+ids": False, None: False}
+    for history, stores in by_history.items():
+        found = keys(teacher="t", history=history)
+        assert (found.stores_training, found.logs_training) == (stores, False)
+    for said in (True, False):
+        found = keys(teacher="t", history="ids", backfill=said)
+        assert (found.stores_training, found.logs_training) == (said, said)
+        assert found.method == ("raw" if said else "raw_seq")
+
+
+def test_what_a_teacher_did_not_log_is_not_trained_on() -> None:
+    (text,) = problems(teacher="t", kd="aux_head", train_on="all")
+    assert "loopfm_train_on: expected vertical" in text
+    assert keys(history="ids", train_on="all").method == "raw-all"
 
 
 def test_other_combinations_have_names_of_their_own() -> None:

@@ -61,7 +61,7 @@ def test_none_of_our_keys_is_ever_evaluated(
 ) -> None:
     write_log(tmp_path / "prepared")
     configs = write_configs(tmp_path / "configs", tmp_path, tmp_path / "prepared")
-    experiment, workspace = load(configs, "raw_seq")
+    experiment, workspace = load(configs, "raw")
     evaluated: list[str] = []
 
     def noting(scope: dict[str, Any], text: str) -> Any:

@@ -18,6 +18,7 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     ModelName,
     dataset_config,
     folder_name,
+    lists_dataset_id,
     model_block,
     teacher_dataset_id,
     write_teacher_config,
@@ -28,7 +29,7 @@ from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
     sequence_fields,
     unpooled,
 )
-from fuxictr_loopfm.evidence.methods import METHODS, method_slug
+from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
 ROOT = Path(__file__).parents[3]
@@ -57,7 +58,7 @@ SPEC = DatasetSpec(
 
 def keys() -> dict[str, Any]:
     skipped = ("view", "own_sequences", "prepare", "prepared", "raw_data", "model_zoo")
-    skipped += ("teacher", "teacher_config")
+    skipped += ("teacher", "teacher_config", "train_periods")
     return {k: v for k, v in default_values().items() if k.removeprefix("loopfm_") not in skipped}
 
 
@@ -68,13 +69,16 @@ def vertical(folder: Path, model: str = "DeepFM", spec: DatasetSpec = SPEC) -> P
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", VERTICAL_METHODS)
 def test_each_expid_is_its_method(tmp_path: Path, size: str, method: str) -> None:
     config = vertical(tmp_path)
     prefix = "DeepFM_X_s1_small" if size else "DeepFM_X_s1"
     params = load_params(config, f"{prefix}_{method_slug(method)}", tmp_path / "zoo" / "DeepFM")
     found = read_keys(params, "written")
-    assert found.method == method
+    assert found.method == method.removesuffix("-1") and (found.max_len == 1) is ("-1" in method)
+    assert (params["dataset_id"], "item_his" in str(params["feature_cols"])) == (
+        ("X_lists_s1", True) if METHODS[method].reads_lists else ("X_s1", False)
+    )
     assert {name: params[name] for name in SIZES[size]} == SIZES[size]
     assert params["epochs"] == 1 and params["shuffle"] is False
     assert found.prepared == str(tmp_path / "data" / "prepared" / "X_s1")
@@ -86,18 +90,23 @@ def test_merged_sections_equal_sections_written_out(tmp_path: Path) -> None:
     spec = DatasetSpec(**{**SPEC.__dict__, "dataset_id": long_id})
     config = vertical(tmp_path, spec=spec)
     text = (config / "model_config.yaml").read_text()
-    assert text.count("<<: *") == 2 * len(METHODS) - 1 and text.startswith("# DeepFM on A-very")
+    assert text.count("<<: *") == 2 * len(VERTICAL_METHODS) - 1 and text.startswith(
+        "# DeepFM on A-very"
+    )
     sections = yaml.safe_load(text)
     shared = {**model_block("DeepFM", SIZES["small"], spec, "vertical", ZOOS)}
-    for method, changes in METHODS.items():
+    for method in VERTICAL_METHODS:
+        changes = METHODS[method].keys
         found = sections[f"DeepFM_{long_id}_small_{method_slug(method)}"]
         expected = {**shared, **keys(), "loopfm_kd": "none", "loopfm_history": None, **changes}
-        expected |= {"dataset_id": long_id, "loopfm_teacher": "T"}
+        lists = METHODS[method].reads_lists
+        view_id = lists_dataset_id(long_id) if lists else long_id
+        expected |= {"dataset_id": view_id, "loopfm_teacher": "T"}
         assert found == {**expected, "loopfm_teacher_config": "../teacher"}
 
 
 def test_expids_come_in_the_order_of_sizes_and_methods(tmp_path: Path) -> None:
-    slugs = [method_slug(method) for method in METHODS]
+    slugs = [method_slug(method) for method in VERTICAL_METHODS]
     expected = [f"DeepFM_X_s1_{slug}" for slug in slugs]
     assert expids(vertical(tmp_path)) == [*expected, *(f"DeepFM_X_s1_small_{s}" for s in slugs)]
 

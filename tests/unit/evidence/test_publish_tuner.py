@@ -11,7 +11,7 @@ import pytest
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.folders import read_yaml
 from fuxictr_loopfm.config.key_rules import read_keys
-from fuxictr_loopfm.evidence.methods import METHODS
+from fuxictr_loopfm.evidence.methods import FORMER_METHODS, METHODS
 from fuxictr_loopfm.evidence.publish.publish import committed, datasets
 from fuxictr_loopfm.evidence.publish.tuner import tuner_text
 from fuxictr_loopfm.host.tuner import enumerated as enumerate_tuner
@@ -23,7 +23,7 @@ NAMES = {"model_id", "dataset_id", "teacher_fingerprint"}
 GROUPS: dict[tuple[str, str, bool], list[RunRecord]] = {}
 for _dataset in datasets(CHECKOUT):
     for _run in committed(CHECKOUT, _dataset).records:
-        if _run.method in METHODS:
+        if _run.method in {**METHODS, **FORMER_METHODS}:
             GROUPS.setdefault((_dataset, _run.model, _run.paper_table is not None), []).append(_run)
 
 
