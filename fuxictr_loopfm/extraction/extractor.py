@@ -37,7 +37,6 @@ def extract(
     taps: Sequence[Tap] | TapRecorder,
     encode: Callable[[Tensor], Tensor] | None,
     batches: Iterable[Mapping[str, Any]],
-    device: torch.device | str = "cpu",
 ) -> Iterator[EmbeddingBatch]:
     """Run the teacher in eval mode, without gradients, and yield one result per batch, in order.
 
@@ -50,7 +49,7 @@ def extract(
         encode: activations (B, D) to embeddings (B, d), such as ``Autoencoder.encode``. None
             keeps the activations; a lone ``soft_label`` p then becomes 2 p - 1 (ours).
         batches: dictionaries of tensors with an ``event_id`` (B,), which the model does not get.
-        device: where the other tensors of a batch are moved to.
+            FuxiCTR's models move the others to their device themselves.
 
     Yields:
         event_id (B,) int64, embedding (B, d) float32 and logit (B,) float32 of a batch, on the CPU.
@@ -62,7 +61,7 @@ def extract(
     recording = nullcontext(taps) if isinstance(taps, TapRecorder) else TapRecorder(model, taps)
     with _evaluating(model), recording as recorder:
         for batch in batches:
-            yield _run(model, recorder, encode, batch, device)
+            yield _run(model, recorder, encode, batch)
 
 
 def require_variation(embedding: NDArray[np.float32], taps: str) -> None:
@@ -88,13 +87,9 @@ def _run(
     recorder: TapRecorder,
     encode: Callable[[Tensor], Tensor] | None,
     batch: Mapping[str, Any],
-    device: torch.device | str,
 ) -> EmbeddingBatch:
     event_id = _event_ids(batch)
-    inputs = {}
-    for name, value in batch.items():
-        if name != EVENT_ID:
-            inputs[name] = value.to(device) if isinstance(value, Tensor) else value
+    inputs = {name: value for name, value in batch.items() if name != EVENT_ID}
     with torch.no_grad():
         output = model(inputs)
         if not isinstance(output, Mapping) or not isinstance(output.get("y_pred"), Tensor):

@@ -4,13 +4,10 @@ A user behaves mostly in one category a day. An impression is clicked far more o
 category is among the user's newest behaviours strictly before it, so histories predict clicks.
 Gaps are those of the public files: users without a profile, ads without features, ``<NULL>``
 brands, empty levels, rows in no order, a header that ends in a blank.
-
-``python tests/data_prep/taobao_fixture.py --out raw --users 200 --days 8``
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,19 +179,3 @@ def write_x1(folder: Path, train: int = 700, test: int = 100, seed: int = 7) -> 
             lines.append(",".join(str(value) for value in row))
         (folder / name).write_text("\n".join(lines) + "\n")
     return folder
-
-
-def main() -> None:
-    """Write the raw files from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--seed", type=int, default=7)
-    for name in ("users", "days", "impressions", "behaviours", "categories"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Size, name))
-    values = vars(parser.parse_args())
-    out, seed = values.pop("out"), values.pop("seed")
-    write_raw(out, Size(**values), seed)
-
-
-if __name__ == "__main__":
-    main()

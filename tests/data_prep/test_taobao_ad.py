@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,18 +71,6 @@ def joined(raw: Path) -> pd.DataFrame:
     table = table[(table["user"] == "both") & (table["ad"] == "both")]
     table["time_stamp"] = table["time_stamp"].astype("int64")
     return table.sort_values("time_stamp", kind="stable", ignore_index=True)
-
-
-def test_the_public_headers_have_a_blank_and_gaps(raw: Path) -> None:
-    profile = (raw / "user_profile.csv").read_text()
-    assert profile.partition("\n")[0].endswith(",new_user_class_level ")
-    assert (
-        (read(raw, "user_profile.csv")[["pvalue_level", "new_user_class_level"]] == "").any().all()
-    )
-    assert ",<NULL>," in (raw / "ad_feature.csv").read_text()
-    lines = (raw / "raw_sample.csv").read_text().splitlines()
-    assert lines[0] == "user,time_stamp,adgroup_id,pid,nonclk,clk"
-    assert (raw / "behavior_log.csv").read_text().startswith("user,time_stamp,btag,cate,brand\n")
 
 
 def test_impressions_are_joined_ordered_and_complete(raw: Path, prepared: PreparedDataset) -> None:
@@ -464,22 +450,13 @@ class TestX1:
         refused(raw, tmp_path / "out", capsys, "test.csv", "no such file", "--x1")
 
 
-class TestFixture:
-    def test_clicks_follow_recent_behaviour(self, tmp_path: Path) -> None:
-        raw = taobao_fixture.write_raw(tmp_path / "raw")
-        other = prepare(raw, tmp_path / "out")
-        recent = [window[-taobao_fixture.RECENT :] for window in windows(other, "cate_his")]
-        cate = other.array("cate_id")
-        match = np.array([w.count(c) > 2 for w, c in zip(recent, cate, strict=True)])
-        assert 0.1 < match.mean() < 0.9
-        assert other.label[match].mean() > 0.5 and other.label[~match].mean() < 0.1
-
-    def test_the_command_line_writes_the_four_files(self, tmp_path: Path) -> None:
-        command = [sys.executable, taobao_fixture.__file__, "--out", str(tmp_path / "raw")]
-        subprocess.run([*command, "--users", "20", "--days", "8"], check=True)
-        names = ["ad_feature.csv", "behavior_log.csv", "raw_sample.csv", "user_profile.csv"]
-        assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == names
-        assert set(read(tmp_path / "raw", "raw_sample.csv")["user"].astype(int)) <= set(range(20))
+def test_clicks_follow_recent_behaviour(tmp_path: Path) -> None:
+    other = prepare(taobao_fixture.write_raw(tmp_path / "raw"), tmp_path / "out")
+    recent = [window[-taobao_fixture.RECENT :] for window in windows(other, "cate_his")]
+    cate = other.array("cate_id")
+    match = np.array([w.count(c) > 2 for w, c in zip(recent, cate, strict=True)])
+    assert 0.1 < match.mean() < 0.9
+    assert other.label[match].mean() > 0.5 and other.label[~match].mean() < 0.1
 
 
 @pytest.mark.slow

@@ -152,22 +152,6 @@ def test_teacher_logits_by_event(path: Path) -> None:
         LoopFMDataLoader(features, path, loopfm_teacher_logit=logit[:14])
 
 
-def test_an_exception_in_the_thread_reaches_the_training_loop(path: Path) -> None:
-    class Broken(FakeHistory):
-        def batch(self, rows: np.ndarray) -> HistoryBatch:
-            if 12 in rows:
-                raise DataError("history of event 12 is broken")
-            return super().batch(rows)
-
-    features = _feature_map(past={"type": "loopfm_sequence"})
-    loader = LoopFMDataLoader(features, path, batch_size=1, loopfm_histories={"past": Broken()})
-    seen = []
-    with pytest.raises(DataError, match="event 12 is broken"):
-        for batch in loader:
-            seen.extend(batch["event_id"].tolist())
-    assert seen == [10, 11]
-
-
 def test_breaking_off_ends_the_thread_and_a_new_epoch_starts_over(path: Path) -> None:
     loader = LoopFMDataLoader(_feature_map(), path, batch_size=1)
     for batch in loader:

@@ -89,23 +89,6 @@ def padded(source: HistorySource, rows: Any) -> PaddedHistory:
     return batch
 
 
-def ragged(source: HistorySource, rows: Any) -> HistoryBatch:
-    batch = source.batch(np.asarray(rows))
-    assert isinstance(batch, HistoryBatch)
-    return batch
-
-
-def test_an_example_end_to_end_by_hand(tmp_path: Path) -> None:
-    source = _by_hand(tmp_path, SequenceSpec(max_len=4, label_delay=1), delivery="ragged")
-    batch = ragged(source, [102, 100, 101])
-    assert batch.spans.length.tolist() == [0, 3, 1] and not batch.spans.is_shared
-    assert batch.spans.pairs(batch.ids["item"]).tolist() == [6, 8, 9, 7]
-    assert batch.label is not None and batch.label.tolist() == [2, 0, 0, 0]
-    np.testing.assert_allclose(batch.log_age, np.log([4, 2, 2, 2]), rtol=1e-6)
-    assert isinstance(batch.embedding, torch.Tensor)
-    assert batch.embedding.tolist() == [[1, 2, 3], [7, 8, 9], [1, 1, 1], [4, 5, 6]]
-
-
 @pytest.mark.parametrize("kind", ["f32", "f16", "int8", "int4_uniform", "int4_kmeans"])
 @pytest.mark.parametrize("prefix", [None, 2])
 @pytest.mark.parametrize("delay", [0, 5])

@@ -38,7 +38,7 @@ def echo(p, event_id=None, taps=SOFT_LABEL, encode=None, model=None):
 def test_every_batch_in_order_equals_a_plain_forward_pass(teacher, make_batch):
     batches = [make_batch(rows, seed) for seed, rows in enumerate([7, 1, 4])]
     taps = resolve_taps(teacher, ["hidden_0"])
-    results = list(extract(teacher, taps, lambda e: e[:, :2] * 0.5, batches, "cpu"))
+    results = list(extract(teacher, taps, lambda e: e[:, :2] * 0.5, batches))
     teacher.eval()
     for batch, result in zip(batches, results, strict=True):
         assert result.event_id.tolist() == batch["event_id"].tolist()

@@ -10,10 +10,7 @@ import pytest
 from eight_events import build, fields
 
 from fuxictr_loopfm.errors import ConfigError, DataError, ProvenanceError, StoreError
-from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.event_store import EventStore
-from fuxictr_loopfm.store.gather import history_index, take_rows
-from fuxictr_loopfm.structuring.builder import build_pointers
 
 INT64 = np.iinfo(np.int64)
 
@@ -54,24 +51,6 @@ def test_the_same_events_in_any_order_give_the_same_bytes(tmp_path, num_shards):
     build(tmp_path / "three", **shuffled, num_shards=num_shards)
     assert len(contents(tmp_path / "one")) == num_shards + 1
     assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "three")
-
-
-def test_the_number_of_shards_changes_no_history(tmp_path):
-    events = random_events()
-    spec = SequenceSpec(max_len=5, delay=2, window=20)
-    gathered = []
-    for num_shards in (1, 2, 7):
-        folder = tmp_path / str(num_shards)
-        build(folder, **events, num_shards=num_shards)
-        store = EventStore.open(folder)
-        pointers = build_pointers(store, events["key"], events["timestamp"], spec)
-        index, mask = history_index(pointers.end, pointers.length, spec.max_len)
-        columns = [store.codes, store.timestamp, store.event_id, store.logit, *store.side.values()]
-        gathered.append([mask, *(take_rows(values, index) for values in columns)])
-    for other in gathered[1:]:
-        for one, two in zip(gathered[0], other, strict=True):
-            np.testing.assert_array_equal(one, two)
-    assert gathered[0][0].any(axis=1).sum() > 200
 
 
 def test_ties_keep_the_order_of_the_log_and_extreme_times_are_exact(tmp_path):
@@ -167,13 +146,3 @@ def test_a_teacher_must_be_older_than_what_it_logs(tmp_path, trained):
         build(tmp_path / "store", manifest_fields=fields(**wrong))
     build(tmp_path / "store", manifest_fields=fields(**wrong, backfill=True))
     assert EventStore.open(tmp_path / "store").manifest.backfill
-
-
-def test_a_full_disk_leaves_no_store(tmp_path, monkeypatch):
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("fuxictr_loopfm.structuring.shards.write_store_manifest", full_disk)
-    with pytest.raises(StoreError, match="store: cannot be written: No space left"):
-        build(tmp_path / "store")
-    assert list(tmp_path.iterdir()) == []
