@@ -41,6 +41,15 @@ TEACHER = "teacher"
 EVENTS, USERS, ITEMS, GENRES, CHUNKS = 2_000, 100, 40, 2, 6
 FIRST_SECOND, MAX_LEN = 1_500_000_000, 5
 DEEPFM_ZOO = Path(__file__).parents[2] / "model_zoo"
+# ``loopfm benchmark`` in the checkout where it is started.
+BENCHMARK = """
+import sys
+from pathlib import Path
+from fuxictr_loopfm.commands.cli import main
+from fuxictr_loopfm.config.checkout import Checkout
+Checkout.find = classmethod(lambda cls: Checkout(Path.cwd()))
+main(["benchmark", *sys.argv[1:]])
+"""
 
 
 def log_frame(seed: int = 7) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from planted import DATASET, DEEPFM_ZOO, TEACHER_DATASET, log_frame
+from planted import BENCHMARK, DATASET, DEEPFM_ZOO, TEACHER_DATASET, log_frame
 
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.results import results_folder
@@ -17,14 +17,6 @@ from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord, read_records
 
 ROOT = Path(__file__).parents[2]
-COMMAND = """
-import sys
-from pathlib import Path
-from fuxictr_loopfm.commands.cli import main
-from fuxictr_loopfm.config.checkout import Checkout
-Checkout.find = classmethod(lambda cls: Checkout(Path.cwd()))
-main(["benchmark", *sys.argv[1:]])
-"""
 
 
 def _checkout(root: Path) -> Path:
@@ -45,7 +37,7 @@ def _raw(folder: Path, seed: int) -> Path:
 def _started(checkout: Path, raw: Path) -> subprocess.Popen[str]:
     words = ["--dataset", DATASET, "--data", str(raw), "--models", "DeepFM:small", "--seeds", "1"]
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words, "--methods", "base", "KD+LoopFM"],
+        [sys.executable, "-c", BENCHMARK, *words, "--methods", "base", "KD+LoopFM"],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
