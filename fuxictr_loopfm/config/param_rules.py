@@ -33,7 +33,11 @@ REQUIRED = (
     *("batch_size", "seed", "metrics"),
 )
 _LOSSES = ("bce", "binary_crossentropy", "binary_cross_entropy")
-# Null is left to FuxiCTR's own default.
+# FuxiCTR fails late on null for these; for the others null is its own default.
+_NEVER_NULL = (
+    *("early_stop_patience", "embedding_dim", "epochs", "learning_rate", "loss", "monitor"),
+    *("optimizer", "task", "verbose"),
+)
 _CHECKS: dict[str, Check] = {
     **dict.fromkeys(("batch_size", "embedding_dim", "epochs", "eval_steps"), whole(1)),
     **dict.fromkeys(("early_stop_patience", "num_workers", "verbose"), whole(0)),
@@ -69,6 +73,11 @@ def problems_of_params(params: Mapping[str, Any]) -> list[str]:
     """Everything wrong with the params of an expid; empty if nothing is."""
     problems = [
         f"expected a key {name}, found none" for name in REQUIRED if params.get(name) is None
+    ]
+    problems += [
+        f"{name}: expected a value, found null, which FuxiCTR cannot use"
+        for name in _NEVER_NULL
+        if name in params and params[name] is None
     ]
     for name, check in _CHECKS.items():
         problem = None if params.get(name) is None else check(params[name])

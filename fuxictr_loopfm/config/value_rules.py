@@ -13,7 +13,8 @@ from fuxictr_loopfm.prepared.parts import is_integer
 
 Check = Callable[[Any], "str | None"]
 
-_REGULARIZER = re.compile(r"(l[12]\(\s*[\d.eE+-]+\s*\)|l1_l2\(\s*[\d.eE+-]+\s*,\s*[\d.eE+-]+\s*\))")
+_WEIGHT = r"\s*[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
+_REGULARIZER = re.compile(rf"l[12]\({_WEIGHT}\)|l1_l2\({_WEIGHT},{_WEIGHT}\)")
 _BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
 
 

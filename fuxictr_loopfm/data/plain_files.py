@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from fuxictr_loopfm.data.columns import ColumnDict, ColumnPlan
+from fuxictr_loopfm.data.plain_csv import require_one_row_a_line
 from fuxictr_loopfm.errors import DataError
 
 _POLARS_TYPES: dict[str, type[pl.DataType]] = {
@@ -80,6 +81,7 @@ class PlainFiles:
     def _scan(self, path: Path) -> pl.LazyFrame:
         if self._parquet:
             return pl.scan_parquet(path)
+        require_one_row_a_line(path, self._columns)
         # FuxiCTR's own reader passes a keyword that polars 2 has removed.
         dtypes = {name: _POLARS_TYPES[c["dtype"]] for name, c in self._columns.items()}
         return pl.scan_csv(path, schema_overrides=dtypes)
@@ -107,6 +109,7 @@ class PlainFiles:
         values = []
         for name in self._names(table):
             column, kind = self._columns[name], schema[name]
+            _require_one_value(path, column, kind)
             if isinstance(kind, (pl.List, pl.Array)):
                 values.append(_joined(path, table, name, kind))
             elif "type" not in column or column["type"] == "numeric":
@@ -117,6 +120,16 @@ class PlainFiles:
                 _require_exact(path, table.select(pl.col(name)), name, kind, dtype)
                 values.append(_tokens(kept, column) if name in self._lists else kept)
         return table.select(values)
+
+
+def _require_one_value(path: Path, column: ColumnDict, kind: pl.DataType) -> None:
+    """Refuse a column of several values a row that is no sequence."""
+    if kind.is_nested() and (isinstance(kind, pl.Struct) or column.get("type") != "sequence"):
+        raise DataError(
+            f"{path}: column {source_of(column)}: expected one value a row for type "
+            f"{column.get('type', 'label')}, found {kind}. Give lists type: sequence, or write one "
+            "value a row."
+        )
 
 
 def source_of(column: Mapping[str, object]) -> str:

@@ -40,7 +40,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_imports_are_followed_from_module_to_module() -> None:
     base = {"host.sequence_model", "layers.base", "layers.behaviours", "layers.groups"}
     # Reached through layers.base and layers.target_attention only.
-    assert code_of("DMIN") == base | {"layers.target_attention", "layers.spans"}
+    assert code_of("DMIN") == base | {
+        "layers.target_attention",
+        "layers.spans",
+        "layers.packing",
+    }
     assert code_of("FmFM") == code_of("DeepFM") == set()
 
 

@@ -135,6 +135,19 @@ def test_digits_of_other_numbers_are_categories(tmp_path: Path) -> None:
     assert {"0.5", "4"} <= set(vocabularies["user"]) and ids[0] == ids[2]
 
 
+NESTED = {
+    "lists": pa.array([[1], [2, 1]]),
+    "structs": pa.array([{"a": 1}, {"a": 2}]),
+}
+
+
+@pytest.mark.parametrize("values", NESTED)
+def test_several_values_a_row_are_refused_where_no_sequence_is(tmp_path: Path, values: str) -> None:
+    params = params_of(tmp_path, {"train": pa.table({"user": NESTED[values]})}, user("str"))
+    with pytest.raises(DataError, match=r"train\.parquet: column user: expected one value a row"):
+        build_plain(params)
+
+
 def test_items_of_lists_are_tokens_whatever_the_splitter(tmp_path: Path) -> None:
     past = {"name": "past", "dtype": "str", "type": "sequence", "max_len": 3, "splitter": "|"}
     tables = {
