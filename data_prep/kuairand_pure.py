@@ -6,8 +6,9 @@ Reads the official csv files (``log_standard_*.csv``, ``user_features_pure.csv``
 ``impressions_*``), whatever dates they span, and ``history_before_*.parquet`` where present.
 
 Exact copies of a row are dropped. A period is a calendar day in China time, by ``time_ms``. The
-first 4 days train the teacher, the last day is the test. The teacher has all features and the 50
-videos shown to the user before; the vertical model has user_id, video and context features only.
+first 4 days train the teacher, the last day is the test. The teacher has all features, the 50
+videos shown to the user before and which of them were watched long; the vertical model has user_id,
+video and context features only.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from _common import (
     HISTORY_LENGTH,
     EventList,
@@ -39,7 +37,8 @@ from _common import (
     user_histories,
     write_and_describe,
 )
-from _tables import find_all, find_one, read_header, read_tables, require_columns
+from _kuairand_history import read_earlier
+from _tables import find_all, find_one, read_header, read_tables
 
 from fuxictr_loopfm.config.paths import user_path
 from fuxictr_loopfm.errors import DataError
@@ -55,7 +54,7 @@ _CHINA_OFFSET_MS = 8 * _HOUR_MS
 
 LOG_COLUMNS = (
     *("user_id", "video_id", "date", "time_ms"),
-    *("is_click", "duration_ms", "is_rand", "tab"),
+    *("is_click", "long_view", "duration_ms", "is_rand", "tab"),
 )
 USER_CODES = (
     "user_active_degree",
@@ -99,13 +98,13 @@ def main(args: argparse.Namespace) -> None:
 def read_log(folders: list[Path]) -> tuple[pd.DataFrame, str]:
     """The standard-policy log in time order without exact copies, and a name for messages.
 
-    Columns: user_id, video_id, time_ms, date, is_click, duration_ms (int64) and tab.
+    Columns: user_id, video_id, time_ms, date, is_click, long_view, duration_ms (int64) and tab.
     """
     patterns = [*_either("log_standard_*"), "impressions_*.parquet"]
     paths = find_all(folders, patterns)
     if not paths:
         raise DataError(f"{folders[0]}: no log found, expected {' or '.join(patterns)}")
-    # The outcome columns are read only to recognise exact copies; they are never features.
+    # The other outcomes are read only to recognise exact copies; they are never features.
     log = read_tables(paths, LOG_COLUMNS, optional=set(read_header(paths[0])) - set(LOG_COLUMNS))
     name = ", ".join(path.name for path in paths)
     if not len(log):
@@ -121,7 +120,8 @@ def read_log(folders: list[Path]) -> tuple[pd.DataFrame, str]:
     log = log[log["is_rand"] == 0]
     if not len(log):
         raise DataError(f"{name}: is_rand: no row of the standard policy (0)")
-    check_labels(log["is_click"].to_numpy(), f"{name}: is_click")
+    for outcome in ("is_click", "long_view"):
+        check_labels(log[outcome].to_numpy(), f"{name}: {outcome}")
     check_times(log["time_ms"].to_numpy(), "ms", f"{name}: time_ms")
     return log.sort_values("time_ms", kind="stable", ignore_index=True), name
 
@@ -186,48 +186,27 @@ def features(log: pd.DataFrame, users: pd.DataFrame, videos: pd.DataFrame) -> pd
 
 
 def histories(log: pd.DataFrame, history_files: list[Path]) -> Sequences:
-    """``watch_history``: videos shown to the user strictly before each impression."""
+    """The videos shown to the user strictly before each impression, and which were watched long.
+
+    ``watch_history`` has the videos. ``watch_long`` has, place by place, "1" for a video that was
+    watched long and "0" for another. How long a video was watched is an outcome of its impression,
+    and known when the labels are by default: at any later time, not at an equal one.
+    """
     if len(history_files) > 1:
         names = ", ".join(str(path) for path in history_files)
         raise DataError(f"expected at most one history_before_*.parquet, found {names}")
-    user, time_ms = log["user_id"].to_numpy(), log["time_ms"].to_numpy()
-    events = EventList(user, time_ms, log["video_id"].to_numpy())
+    shown = log[["user_id", "time_ms", "video_id", "long_view"]]
     if history_files:
-        earlier = read_earlier(history_files[0], int(time_ms[0]))
-        events = EventList(
-            *(
-                np.concatenate([getattr(earlier, key), getattr(events, key)])
-                for key in ("user", "time", "token")
-            )
+        earlier = read_earlier(history_files[0], int(log["time_ms"].iloc[0]))
+        shown = pd.concat([earlier, shown], ignore_index=True)
+    user, time_ms = shown["user_id"].to_numpy(), shown["time_ms"].to_numpy()
+    sequences = {}
+    for name, column in (("watch_history", "video_id"), ("watch_long", "long_view")):
+        events = EventList(user, time_ms, shown[column].to_numpy())
+        sequences[name] = user_histories(
+            events, log["user_id"].to_numpy(), log["time_ms"].to_numpy(), HISTORY_LENGTH
         )
-    sequence = user_histories(events, user, time_ms, HISTORY_LENGTH)
-    return {"watch_history": sequence}
-
-
-def read_earlier(path: Path, log_start: int) -> EventList:
-    """The videos shown before the log begins, in order, all dated to the user's last of them.
-
-    Dating them so keeps them out of every impression that one of them might follow: a few users'
-    lists reach minutes into the log.
-    """
-    require_columns(path, read_header(path), ("user_id", "last_time_ms", "watch_seq"))
-    try:
-        table = pq.read_table(path, columns=["user_id", "last_time_ms", "watch_seq"])
-        watched = table["watch_seq"].combine_chunks()
-        length = pc.list_value_length(watched).fill_null(0).to_numpy(zero_copy_only=False)
-        videos = watched.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    except (OSError, pa.ArrowException, AttributeError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    frame = table.drop_columns("watch_seq").to_pandas()
-    last = to_integers(frame["last_time_ms"], f"{path}: last_time_ms")
-    check_times(last, "ms", f"{path}: last_time_ms")
-    if last.max() > log_start + _DAY_MS:
-        raise DataError(
-            f"{path}: last_time_ms: expected histories that end before the log begins at "
-            f"{log_start}, found {last.max()}; remove the file if the log holds those days"
-        )
-    user = to_integers(frame["user_id"], f"{path}: user_id")
-    return EventList(np.repeat(user, length), np.repeat(last, length), videos)
+    return sequences
 
 
 def description(dataset_id: str, dates: list[str]) -> DatasetSpec:
@@ -243,7 +222,10 @@ def description(dataset_id: str, dates: list[str]) -> DatasetSpec:
         item="video_id",
         time_unit="ms",
         columns=tuple(columns),
-        sequences=(SequenceColumn("watch_history", of="video_id", max_len=HISTORY_LENGTH),),
+        sequences=(
+            SequenceColumn("watch_history", of="video_id", max_len=HISTORY_LENGTH),
+            SequenceColumn("watch_long", of=None, max_len=HISTORY_LENGTH),
+        ),
         item_columns=("video_id", "author_id", "tag", "video_duration", "tab"),
         periods=Periods.split(len(dates), TEACHER_DAYS),
         period_rule=f"calendar day in China time, {dates[0]} to {dates[-1]}",

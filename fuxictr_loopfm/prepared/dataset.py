@@ -194,9 +194,9 @@ class PreparedDataset:
             names = [column.name for column in spec.columns_of(view)]
             lines.append(f"  {view}: {len(names)} columns: {', '.join(names)}")
         for sequence in spec.sequences:
-            length = self.sequence(sequence.name)[2]
+            length, tokens = self.sequence(sequence.name)[2], sequence.of or "values"
             lines.append(
-                f"  {sequence.name}: newest {sequence.max_len} {sequence.of} before each event, "
+                f"  {sequence.name}: newest {sequence.max_len} {tokens} before each event, "
                 f"{length.mean():.1f} on average, {np.mean(length == 0):.1%} empty"
             )
         return "\n".join(lines)

@@ -86,13 +86,13 @@ class SequenceColumn:
 
     Attributes:
         name: group in ``sequences.h5``.
-        of: the categorical column whose vocabulary the tokens share.
+        of: the categorical column whose vocabulary the tokens share; None: they have their own.
         max_len: most tokens per event.
         views: who may see it.
     """
 
     name: str
-    of: str
+    of: str | None
     max_len: int
     views: tuple[str, ...] = VIEWS[:1]
 

@@ -149,13 +149,14 @@ class DatasetSpec:
                 )
         if not self.columns_of("vertical"):
             found.append("columns: the vertical view has no column")
+        categorical = [name for name in features if features[name].type == "categorical"]
         for sequence in self.sequences:
-            if sequence.of not in features or features[sequence.of].type != "categorical":
+            if sequence.of is not None and sequence.of not in categorical:
                 found.append(
                     f"sequences: {sequence.name!r}: of: {sequence.of!r} is no categorical column"
                 )
         ids = [column.name for column in self.columns_of("vertical")]
-        ids = [name for name in ids if features[name].type == "categorical"]
+        ids = [name for name in ids if name in categorical]
         for name in self.item_columns:
             if name not in ids:
                 found.append(

@@ -10,103 +10,24 @@ import kuairand_pure
 import numpy as np
 import pandas as pd
 import pytest
+from kuairand_fixture import (
+    DAY,
+    DAYS,
+    MIDNIGHT,
+    OUTCOMES,
+    make_history,
+    make_log,
+    make_users,
+    make_videos,
+    write_official,
+    write_parquet,
+)
 from leaderboard_toy import leaderboard
 from scripts import error_of, prepared_by, windows
 
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 
 prepare = partial(prepared_by, kuairand_pure)
-HOUR = 3_600_000
-DAY = 24 * HOUR
-MIDNIGHT = int(pd.Timestamp("2022-04-25", tz="Asia/Shanghai").timestamp()) * 1000
-DAYS = 6
-OUTCOMES = [
-    "is_like",
-    "is_follow",
-    "is_comment",
-    "is_forward",
-    "is_hate",
-    "long_view",
-    "play_time_ms",
-    "profile_stay_time",
-    "comment_stay_time",
-    "is_profile_enter",
-]
-
-
-def make_log() -> pd.DataFrame:
-    """4 impressions a day of users 1 to 3 (3 has no features) and videos 0 to 2, newest first."""
-    count = DAYS * 4
-    index = np.arange(count)
-    time_ms = MIDNIGHT + index // 4 * DAY + index % 4 * 5 * HOUR + 17
-    date = pd.to_datetime(time_ms + 8 * HOUR, unit="ms").strftime("%Y%m%d").astype(int)
-    log = pd.DataFrame(
-        {
-            "user_id": 1 + index % 3,
-            "video_id": index % 2 + index // 12,
-            "date": date,
-            "hourmin": index % 4 * 500,
-            "time_ms": time_ms,
-            "is_click": index % 2,
-            **{name: index for name in OUTCOMES},
-            "duration_ms": 1000 * (1 + index),
-            "is_rand": 0,
-            "tab": index % 3,
-        }
-    )
-    return log.iloc[::-1].reset_index(drop=True)
-
-
-def make_users() -> pd.DataFrame:
-    users = pd.DataFrame({"user_id": [1, 2]})
-    for name in kuairand_pure.USER_CODES:
-        users[name] = [f"{name}-a", f"{name}-b"]
-    for name in kuairand_pure.USER_COUNTS:
-        users[name] = [0, 5]
-    users["onehot_feat4"] = [3.0, np.nan]
-    return users
-
-
-def make_videos() -> pd.DataFrame:
-    videos = pd.DataFrame({"video_id": [0, 1]})
-    for name in kuairand_pure.VIDEO_CODES:
-        videos[name] = [f"{name}-a", f"{name}-b"]
-    videos["upload_dt"] = "2022-04-10"
-    videos["video_duration"] = [4000.0, np.nan]
-    videos["tag"] = ["39,68", None]
-    return videos
-
-
-def make_history() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "user_id": [1, 9],
-            "history_len": [2, 1],
-            "last_time_ms": [MIDNIGHT - DAY, MIDNIGHT - DAY],
-            "watch_seq": [[70, 71], [72]],
-        }
-    )
-
-
-def write_parquet(folder: Path, log: pd.DataFrame) -> Path:
-    folder.mkdir()
-    log.to_parquet(folder / "impressions_x.parquet")
-    make_users().to_parquet(folder / "user_features.parquet")
-    make_videos().to_parquet(folder / "video_features_basic.parquet")
-    make_history().to_parquet(folder / "history_before_20220425.parquet")
-    return folder
-
-
-def write_official(folder: Path, log: pd.DataFrame) -> Path:
-    data = folder / "data"
-    data.mkdir(parents=True)
-    early = log["date"] < 20220428
-    log[early].to_csv(data / "log_standard_4_08_to_4_21_pure.csv", index=False)
-    log[~early].to_csv(data / "log_standard_4_22_to_5_08_pure.csv", index=False)
-    log.to_csv(data / "log_random_4_22_to_5_08_pure.csv", index=False)
-    make_users().to_csv(data / "user_features_pure.csv", index=False)
-    make_videos().to_csv(data / "video_features_basic_pure.csv", index=False)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -168,36 +89,6 @@ def test_no_outcome_is_written_and_only_the_teacher_sees_users(prepared: Prepare
     assert set(prepared.spec.item_columns) <= vertical
 
 
-def test_history_starts_with_the_earlier_videos(prepared: PreparedDataset) -> None:
-    frame = prepared.frame(["user_id", "video_id"])
-    rows = np.flatnonzero(frame["user_id"] == "1")
-    assert tokens(prepared, rows[0]) == ["70", "71"]
-    assert tokens(prepared, rows[2]) == ["70", "71", *frame["video_id"][rows[:2]]]
-    assert tokens(prepared, int(np.flatnonzero(frame["user_id"] == "2")[0])) == []
-
-
-def test_earlier_videos_stay_out_until_the_last_of_them(tmp_path: Path) -> None:
-    raw = write_parquet(tmp_path / "raw", make_log())
-    history = make_history().assign(last_time_ms=MIDNIGHT + 17)  # the time of user 1's first row
-    history.to_parquet(raw / "history_before_20220425.parquet")
-    prepared = prepare(raw, tmp_path / "out")
-    rows = np.flatnonzero(prepared.array("user_id") == "1")
-    first = prepared.array("video_id")[rows[0]]
-    assert tokens(prepared, rows[0]) == []
-    assert sorted(tokens(prepared, rows[1])) == sorted(["70", "71", first])
-
-
-def test_only_the_newest_50_are_kept(tmp_path: Path) -> None:
-    raw = write_parquet(tmp_path / "raw", make_log())
-    history = make_history()
-    history.at[0, "watch_seq"] = list(range(100, 160))
-    history.to_parquet(raw / "history_before_20220425.parquet")
-    prepared = prepare(raw, tmp_path / "out")
-    rows = np.flatnonzero(prepared.array("user_id") == "1")
-    seen = [str(video) for video in range(100, 160)] + list(prepared.array("video_id")[rows])
-    assert tokens(prepared, rows[1]) == seen[11:61]
-
-
 def test_official_csv_files_give_the_same_events(tmp_path: Path, prepared: PreparedDataset) -> None:
     other = prepare(write_official(tmp_path / "raw", make_log()), tmp_path / "out")
     assert other.frame().equals(prepared.frame())
@@ -232,7 +123,8 @@ def test_the_dev_variant_drops_the_last_day(tmp_path: Path, prepared: PreparedDa
     dev = prepare(raw, tmp_path / "dev", "--drop-last-period")
     assert dev.spec.dataset_id == "KuaiRandPure_dev_s1"
     assert dev.frame().equals(prepared.frame())
-    assert np.array_equal(dev.sequence("watch_history")[1], prepared.sequence("watch_history")[1])
+    for name in ("watch_history", "watch_long"):
+        assert np.array_equal(dev.sequence(name)[1], prepared.sequence(name)[1])
 
 
 @pytest.mark.parametrize(
@@ -242,6 +134,7 @@ def test_the_dev_variant_drops_the_last_day(tmp_path: Path, prepared: PreparedDa
         (lambda log: log.iloc[:0], "the log is empty"),
         (lambda log: log.assign(is_rand=1), "no row of the standard policy"),
         (lambda log: log.assign(is_click=2), "expected 0 or 1, found [2]"),
+        (lambda log: log.assign(long_view=2), "long_view': expected 0 or 1, found [2]"),
         (lambda log: log.assign(is_click=1), "(2022-04-25): expected both classes"),
         (lambda log: log.assign(time_ms=log["time_ms"] // 1000), "they fit unit 's'"),
         (lambda log: log.assign(time_ms=log["time_ms"].where(log.index != 3)), "in data row 4"),
@@ -267,6 +160,7 @@ def test_bad_logs(
         ("video_features_basic", make_videos().assign(video_duration="long"), "video_duration"),
         ("history_before_20220425", make_history().drop(columns="watch_seq"), "'watch_seq'"),
         ("history_before_20220425", make_history().assign(watch_seq=1), "cannot be read"),
+        ("history_before_20220425", make_history().drop(columns="long_watch_seq"), "'long_watch"),
         (
             "history_before_20220425",
             make_history().assign(last_time_ms=MIDNIGHT + 3 * DAY),
@@ -303,8 +197,8 @@ def test_from_the_files_to_a_leaderboard(
     full = pd.concat([full, full.tail(1).assign(video_id=2)], ignore_index=True)
     users = make_users().ffill()
     users = pd.concat([users, users.tail(1).assign(user_id=3)], ignore_index=True)
-    monkeypatch.setattr(f"{__name__}.make_videos", lambda: full)
-    monkeypatch.setattr(f"{__name__}.make_users", lambda: users)
+    monkeypatch.setattr("kuairand_fixture.make_videos", lambda: full)
+    monkeypatch.setattr("kuairand_fixture.make_users", lambda: users)
     raw = write(tmp_path / "raw", make_log())
     records = leaderboard("KuaiRandPure_s1", raw, tmp_path / "checkout")
     assert all(np.isfinite(record.metrics["logloss"]) for record in records.values())

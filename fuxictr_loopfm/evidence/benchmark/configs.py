@@ -20,9 +20,11 @@ from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
 from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
     needs_sequence,
     padding_of,
+    pooled,
     sequence_fields,
     sequences_of,
     unpooled,
+    with_target,
 )
 from fuxictr_loopfm.evidence.benchmark.yaml_sections import write_sections
 from fuxictr_loopfm.evidence.methods import BASE as BASE_METHOD
@@ -151,13 +153,7 @@ def dataset_config(
             entry["normalizer"] = "StandardScaler"
         if names:
             columns.append(entry)
-    for sequence in sequences_of(spec, view, own_sequences):
-        entry = {
-            "name": sequence.name, "active": True, "dtype": "str", "type": "sequence",
-            "share_embedding": sequence.of, "max_len": sequence.max_len,
-            "padding": padding, "feature_encoder": "layers.MaskedAveragePooling()",
-        }  # fmt: skip
-        columns.append(entry)
+    columns += [pooled(s, padding) for s in sequences_of(spec, view, own_sequences)]
     if view == "vertical":
         columns.append(
             {"name": "loopfm_history", "active": True, "dtype": "float", "type": "loopfm_sequence"}
@@ -314,7 +310,9 @@ def _shares_sequences(model: str, spec: DatasetSpec, zoos: Sequence[Path], wante
         return False
     if wanted:
         return True
-    if seen or not needs_sequence(default_hyper_parameters(model, list(zoos))):
+    if with_target(seen) or not with_target(every):
+        return False
+    if not needs_sequence(default_hyper_parameters(model, list(zoos))):
         return False
     logging.info(
         "%s reads a behaviour sequence and the vertical view of %s has none: it gets %s of the "
@@ -325,7 +323,7 @@ def _shares_sequences(model: str, spec: DatasetSpec, zoos: Sequence[Path], wante
 
 
 def _shown(sequences: Sequence[SequenceColumn]) -> str:
-    return ", ".join(f"{each.name} (of {each.of})" for each in sequences)
+    return ", ".join(f"{each.name} (of {each.of or 'its own values'})" for each in sequences)
 
 
 def _shared_keys() -> dict[str, Any]:

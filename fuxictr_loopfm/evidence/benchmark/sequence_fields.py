@@ -3,7 +3,8 @@
 A FuxiCTR model names its sequences in params such as ``din_target_field: adgroup_id`` and
 ``din_sequence_field: click_sequence``, each model in its own. Its ``<Model>_default`` shows which
 params these are; what they should say follows from the prepared data set: the column whose values
-a sequence holds, and the sequence.
+a sequence holds, and the sequence. A sequence whose values are no column's (``of: null``) has no
+target to be compared with: every model gets the average of its embeddings, as one feature more.
 """
 
 from __future__ import annotations
@@ -26,6 +27,22 @@ def sequences_of(
 ) -> tuple[SequenceColumn, ...]:
     """The sequences that a view has; with ``own_sequences`` also those of the teacher alone."""
     return tuple(s for s in spec.sequences if own_sequences or view in s.views)
+
+
+def pooled(sequence: SequenceColumn, padding: str) -> dict[str, Any]:
+    """The entry of ``feature_cols`` that gives a model the average of a sequence's embeddings.
+
+    Args:
+        sequence: one without ``of`` gets an embedding table of its own.
+        padding: the side on which it is padded.
+    """
+    shared = {} if sequence.of is None else {"share_embedding": sequence.of}
+    return {
+        **{"name": sequence.name, "active": True, "dtype": "str", "type": "sequence"},
+        **shared,
+        **{"max_len": sequence.max_len, "padding": padding},
+        "feature_encoder": "layers.MaskedAveragePooling()",
+    }
 
 
 def needs_sequence(defaults: Mapping[str, Any]) -> bool:
@@ -76,5 +93,11 @@ def padding_of(model: str) -> str:
     return "post" if model in PADDING_AT_THE_END else "pre"
 
 
-def _read_by(model: str, sequences: Sequence[SequenceColumn]) -> Sequence[SequenceColumn]:
-    return sequences[:1] if model in READS_ONE_SEQUENCE else sequences
+def with_target(sequences: Sequence[SequenceColumn]) -> list[SequenceColumn]:
+    """Those whose values are a column's, so that a model can compare them with its value."""
+    return [each for each in sequences if each.of is not None]
+
+
+def _read_by(model: str, sequences: Sequence[SequenceColumn]) -> list[SequenceColumn]:
+    readable = with_target(sequences)
+    return readable[:1] if model in READS_ONE_SEQUENCE else readable

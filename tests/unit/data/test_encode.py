@@ -20,7 +20,7 @@ from fuxictr_loopfm.data.columns import ColumnPlan, with_histories
 from fuxictr_loopfm.data.encode import EncodedView, build_view
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.seals import with_seal, without_seal
-from fuxictr_loopfm.prepared.dataset import Periods, PreparedDataset, write_prepared
+from fuxictr_loopfm.prepared.dataset import Periods, PreparedDataset, SequenceColumn, write_prepared
 
 HISTORY = {"name": "past", "active": True, "dtype": "float", "type": "loopfm_sequence", "key": "u"}
 
@@ -111,6 +111,26 @@ def test_a_token_from_the_history_only_joins_the_shared_vocabulary(
     vocabulary = json.loads((view.folder / "feature_vocab.json").read_text())
     assert vocabulary["item"] == {"__PAD__": 0, "a": 1, "b": 2, "__OOV__": 3}
     assert vocabulary["item_his"] == vocabulary["item"]
+
+
+def test_a_sequence_of_its_own_values_has_its_own_vocabulary(
+    params: dict[str, Any], tmp_path: Path
+) -> None:
+    values, end, length = item_histories()
+    marks = np.where(values == b"a", b"1", b"0")
+    spec = log_spec()
+    spec = log_spec(sequences=(*spec.sequences, SequenceColumn("marks", None, MAX_LEN)))
+    sequences = {"item_his": (values, end, length), "marks": (marks, end, length)}
+    prepared = write_prepared(tmp_path / "marked", spec, log_frame(), sequences)
+    his = params["feature_cols"][-1]
+    unshared = {key: his[key] for key in his if key != "share_embedding"}
+    params["feature_cols"] = [*params["feature_cols"], {**unshared, "name": "marks"}]
+    view = build_view(prepared, params, "teacher")
+    vocabulary = json.loads((view.folder / "feature_vocab.json").read_text())
+    assert sorted(vocabulary["marks"]) == ["0", "1", "__OOV__", "__PAD__"]
+    item, mark = (_written_out(view, name) for name in ("item_his", "marks"))
+    assert ((mark == vocabulary["marks"]["1"]) == (item == vocabulary["item"]["a"])).all()
+    assert ((mark == 0) == (item == 0)).all()
 
 
 def test_future_tokens_do_not_reach_the_vocabulary(

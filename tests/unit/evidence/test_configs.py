@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,31 @@ def test_a_model_without_one_gets_them_only_when_asked(tmp_path: Path) -> None:
     )
     params = load_params(asked, "DIN_X_s1_base", tmp_path)
     assert params["loopfm_own_sequences"] is True and params["din_sequence_field"] == ["item_his"]
+
+
+def test_a_sequence_of_its_own_values_is_averaged(tmp_path: Path) -> None:
+    marks = SequenceColumn("marks", None, 7)
+    spec = replace(SPEC, sequences=(marks, *SPEC.sequences))
+    entries = {str(c["name"]): c for c in dataset_config(spec, "teacher", WHERE)["feature_cols"]}
+    assert "share_embedding" not in entries["marks"]
+    assert entries["marks"]["feature_encoder"] == "layers.MaskedAveragePooling()"
+    block = model_block("DINLike", SIZES[""], spec, "teacher", ZOOS)
+    assert block["din_target_field"] == ["item"] and block["din_sequence_field"] == ["item_his"]
+    assert block["feature_specs"] == [{"name": "item_his", "feature_encoder": None}]
+    # A vertical model that reads sequences by their target gets both of the teacher's.
+    seen = replace(marks, views=("teacher", "vertical"))
+    for name, first in (("hidden", marks), ("seen", seen)):
+        spec = replace(SPEC, sequences=(first, *SPEC.sequences))
+        config = vertical(tmp_path / name, "DINLike", spec)
+        params = load_params(config, "DINLike_X_s1_base", tmp_path)
+        assert params["loopfm_own_sequences"] is True
+        assert {"marks", "item_his"} <= {str(c["name"]) for c in params["feature_cols"]}
+        assert params["din_sequence_field"] == ["item_his"]
+    alone = replace(SPEC, sequences=(marks,))
+    params = load_params(
+        vertical(tmp_path / "alone", "DINLike", alone), "DINLike_X_s1_base", tmp_path
+    )
+    assert "loopfm_own_sequences" not in params
 
 
 SEQUENCES = (SequenceColumn("item_his", "item", 7), SequenceColumn("cate_his", "cate", 7))

@@ -41,6 +41,16 @@ def test_when_side_columns_are_known() -> None:
             replace(SPEC, known=known)  # type: ignore[arg-type]
 
 
+def test_a_sequence_may_have_values_of_its_own() -> None:
+    own = replace(SPEC, sequences=(SequenceColumn("marks", of=None, max_len=2),))
+    written = yaml.safe_load(yaml.safe_dump(own.to_dict()))
+    assert written["sequences"][0]["of"] is None and DatasetSpec.from_dict(written) == own
+    for of in ("", 3, ["item_id"], {"item_id": 1}):
+        written["sequences"][0]["of"] = of
+        with pytest.raises(ConfigError, match="sequences: 'marks': of: .* is no categorical"):
+            DatasetSpec.from_dict(written)
+
+
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         replace(
