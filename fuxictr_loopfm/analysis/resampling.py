@@ -62,7 +62,12 @@ def resampled_totals(sums: NDArray[np.float64], n_boot: int, seed: int) -> NDArr
 
 
 def interval(value: float, resampled: NDArray[np.float64]) -> Estimate:
-    """A value with the middle 95% of its resampled values (n_boot,)."""
+    """A value with the middle 95% of its resampled values.
+
+    Args:
+        value: of the data themselves.
+        resampled: (n_boot,) float64, of the data resampled.
+    """
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Estimate(float(value), float(low), float(high))

@@ -134,7 +134,15 @@ class Codec(ABC):
 
 
 def within_one(value: Any, shape: tuple[int, ...], expected: str) -> FloatArray:
-    """Numbers in [-1, 1] of a shape, read from a codec's description.
+    """Numbers in [-1, 1], read from a codec's description.
+
+    Args:
+        value: as the description has it: numbers, or lists of them.
+        shape: that they must have.
+        expected: the entry and what it should be, for the message.
+
+    Returns:
+        ``shape`` float32.
 
     Raises:
         StoreError: they are not; its message begins with ``expected``.

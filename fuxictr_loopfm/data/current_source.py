@@ -24,7 +24,14 @@ class CurrentSource:
         self.values = values
 
     def batch(self, rows: np.ndarray) -> HistoryBatch:
-        """One event per sample; an impression that was not logged has none."""
+        """One event per sample; an impression that was not logged has none.
+
+        Args:
+            rows: (B,) event_ids of the samples.
+
+        Returns:
+            B histories of at most one event, with float32 embeddings of width d.
+        """
         chosen = self.values[rows]
         logged = ~np.isnan(chosen).any(axis=1)
         return HistoryBatch(

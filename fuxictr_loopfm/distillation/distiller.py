@@ -109,7 +109,12 @@ class Distiller:
         return loss
 
     def compute_loss(self, return_dict: Mapping[str, Tensor], y_true: Tensor) -> Tensor:
-        """The model's own loss plus the weighted transfer losses."""
+        """The model's own loss plus the weighted transfer losses, () float32.
+
+        Args:
+            return_dict: what the model's forward pass gave, ``y_pred`` (B, 1) among it.
+            y_true: (B, 1) labels.
+        """
         self.steps += 1
         total = self._compute_loss(return_dict, y_true)
         step = self.step_of(return_dict, y_true)

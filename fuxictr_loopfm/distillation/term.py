@@ -121,4 +121,4 @@ class LossTerm(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, step: StepContext) -> Tensor:
-        """Scalar loss of a step, not yet weighted."""
+        """The loss of a step, () float32, not yet weighted."""

@@ -43,7 +43,7 @@ class AuxiliaryHead(nn.Module):
 
 
 def scale_gradient(value: Tensor, factor: float) -> Tensor:
-    """Identity forward; multiplies the gradient by ``factor`` backward."""
+    """``value`` as it is, of any shape; its gradient is multiplied by ``factor``."""
     return value * factor + (value * (1.0 - factor)).detach()
 
 
@@ -112,7 +112,7 @@ class StudentAdapter(nn.Module):
         self.head = small_mlp(width, width)
 
     def forward(self, step: StepContext) -> Tensor:
-        """L_sta on the adapter alone, plus distillation of its detached output."""
+        """L_sta on the adapter alone, plus distillation of its detached output; () float32."""
         adapted = self.adapter(step.logit.unsqueeze(1)).squeeze(1)
         loss = F.binary_cross_entropy_with_logits(adapted, step.y_true)
         distilled = self.head(scale_gradient(step.trunk, self.gradient_scale)).squeeze(1)

@@ -94,6 +94,13 @@ class LoggedEvents:
     def tables(self, columns: list[str], rows: int) -> Iterator[tuple[np.ndarray, pa.Table]]:
         """Rows of the log that are logged and pass the filter, and some of their columns.
 
+        Args:
+            columns: names of columns of the prepared data set.
+            rows: of the log that are read at a time.
+
+        Yields:
+            event_id (n,) int64, and a table of the columns with as many rows.
+
         Raises:
             DataError: a column does not exist, or the file was altered or cannot be read.
         """

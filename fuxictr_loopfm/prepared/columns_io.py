@@ -29,7 +29,7 @@ _LATEST = datetime(2100, 1, 1, tzinfo=timezone.utc).timestamp()
 
 
 def time_unit_problem(timestamps: np.ndarray, unit: str) -> str | None:
-    """Why these int64 timestamps cannot be in ``unit``, or None if the years are plausible.
+    """Why timestamps (N,) int64 cannot be in ``unit``, or None if the years are plausible.
 
     Epoch times in the wrong unit fall decades before or millennia after any real log; a unit that
     would fit is named.
@@ -83,7 +83,11 @@ def checked_frame(spec: DatasetSpec, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_labels(values: np.ndarray, name: str) -> None:
-    """Raise DataError unless every label is 0 or 1."""
+    """Refuse labels (N,) of column ``name`` that are not 0 or 1.
+
+    Raises:
+        DataError: names some of them, and how many there are.
+    """
     wrong = values[(values != 0) & (values != 1)]
     if len(wrong):
         raise DataError(
@@ -95,13 +99,16 @@ def check_labels(values: np.ndarray, name: str) -> None:
 def check_periods(
     period: np.ndarray, label: np.ndarray, count: int, names: Sequence[str] = ()
 ) -> None:
-    """Raise DataError unless periods run 1..count in row order, each with both classes.
+    """Refuse periods that do not run from 1 to ``count`` in row order, each with both classes.
 
     Args:
         period: (N,) integers.
         label: (N,) 0 or 1.
         count: the number of periods.
         names: what to call each period in a message, such as its date.
+
+    Raises:
+        DataError: the first row or period that breaks this.
     """
     if np.any(np.diff(period) < 0):
         row = int(np.argmax(np.diff(period) < 0)) + 1
@@ -125,7 +132,16 @@ def check_periods(
 
 
 def check_sequences(spec: DatasetSpec, sequences: Mapping[str, SequenceArrays], rows: int) -> None:
-    """Raise DataError unless each sequence's pointers fit its values and the events."""
+    """Refuse sequences whose pointers do not fit their values and the events.
+
+    Args:
+        spec: which sequences there are, and their max_len.
+        sequences: by name, values (M,) bytes, end (N,) and len (N,) integers.
+        rows: N, events of the log.
+
+    Raises:
+        DataError: the first sequence and row that breaks this.
+    """
     expected = [sequence.name for sequence in spec.sequences]
     if sorted(expected) != sorted(sequences):
         raise DataError(f"sequences: expected {sorted(expected)}, found {sorted(sequences)}")

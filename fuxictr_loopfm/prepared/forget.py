@@ -55,7 +55,7 @@ def write_without(
 
     Args:
         prepared: the data set.
-        gone: ascending rows of the log.
+        gone: (G,) ascending rows of the log.
         users: whose rows they are.
         folder: an empty one; :meth:`PreparedDataset.load` opens it.
 

@@ -32,12 +32,12 @@ class Without:
     dataset_fingerprint: str
 
     def has(self, event_id: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which rows are still in the log; the pad row's -1 counts as one of them."""
+        """Which rows (n,) are still in the log, (n,) bool; the pad row's -1 counts as one."""
         place = np.minimum(np.searchsorted(self.gone, event_id), len(self.gone) - 1)
         return np.asarray(self.gone[place] != event_id)
 
     def moved(self, event_id: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where rows that are still there are now."""
+        """Where rows (n,) that are still there are now, (n,)."""
         return event_id - np.searchsorted(self.gone, event_id)
 
 

@@ -91,7 +91,16 @@ def array_sha256(array: np.ndarray[Any, Any]) -> str:
 def write_contiguous(
     path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Mapping[str, str]
 ) -> None:
-    """Write arrays as contiguous datasets; the same input gives the same bytes."""
+    """Write arrays as contiguous datasets; the same input gives the same bytes.
+
+    Args:
+        path: of the file.
+        arrays: of any shape, by name; written little-endian in their dtypes.
+        attributes: texts of the root group.
+
+    Raises:
+        OSError: the disk has no room.
+    """
     require_space(path, sum(array.nbytes for array in arrays.values()))
     with h5py.File(path, "w", libver="earliest") as file:
         for name, text in attributes.items():
@@ -128,6 +137,11 @@ def find_dataset(
 def read_into(dataset: h5py.Dataset, target: np.ndarray[Any, Any], first: int = 0) -> None:
     """Copy rows of a dataset, from ``first`` on, into ``target`` without a temporary array.
 
+    Args:
+        dataset: (n, ...).
+        target: (m, ...) of the same dtype; as many rows are read.
+        first: row of the dataset.
+
     Raises:
         StoreError: the file cannot be read, for example because it is truncated.
     """
@@ -142,14 +156,22 @@ def read_into(dataset: h5py.Dataset, target: np.ndarray[Any, Any], first: int = 
 
 
 def read_array(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:
-    """The whole dataset in memory."""
+    """The whole dataset in memory, in its shape and dtype.
+
+    Raises:
+        StoreError: as ``read_into``.
+    """
     array = np.empty(dataset.shape, dataset.dtype)
     read_into(dataset, array)
     return array
 
 
 def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray[Any, Any]:
-    """Rows ``[start, stop)`` of a dataset in memory."""
+    """Rows ``[start, stop)`` of a dataset (n, ...) in memory, (stop - start, ...).
+
+    Raises:
+        StoreError: as ``read_into``.
+    """
     array = np.empty((stop - start, *dataset.shape[1:]), dataset.dtype)
     read_into(dataset, array, start)
     return array

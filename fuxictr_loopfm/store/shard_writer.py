@@ -61,7 +61,7 @@ class ShardWriter:
         self._digests = {name: hashlib.sha256() for name in layout}
 
     def append(self, name: str, rows: np.ndarray[Any, Any]) -> None:
-        """The next rows of a dataset."""
+        """The next rows (n, ...) of a dataset, in the shape and dtype of its layout."""
         rows = np.ascontiguousarray(rows)
         if rows.size:
             first = self._written[name]

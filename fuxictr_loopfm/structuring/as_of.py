@@ -152,7 +152,12 @@ def bounds_of_events(
 
 
 def key_ranges(key_ptr: Int64Array, rows: int) -> list[slice]:
-    """Consecutive keys that own at most ``rows`` events together; a larger key is alone."""
+    """Consecutive keys that own at most ``rows`` events together; a larger key is alone.
+
+    Args:
+        key_ptr: (U+1,) int64, key k owns the events ``[key_ptr[k], key_ptr[k+1])``.
+        rows: events, at least 1.
+    """
     ranges, start = [], 0
     while start < len(key_ptr) - 1:
         stop = int(np.searchsorted(key_ptr, key_ptr[start] + rows, side="right")) - 1

@@ -72,7 +72,20 @@ def row_columns(
     logit: AnyArray,
     side: Mapping[str, AnyArray],
 ) -> Rows:
-    """The row datasets by path, in their dtypes on disk and the order they came in."""
+    """The row datasets by path, in their dtypes on disk and the order they came in.
+
+    Args:
+        num_events: E, as many as there are keys.
+        timestamp: (E,) integers in the log's unit.
+        event_id: (E,) integers, the events' rows in the log.
+        codes: (E, w) of a codec; None for a store without embeddings.
+        pad_code: (w,) the row that decodes to exactly 0.
+        logit: (E,) numbers.
+        side: (E,) numbers, truth values or texts by name.
+
+    Raises:
+        DataError: shapes or dtypes that do not fit, or numbers that are not finite.
+    """
     codes = np.empty((num_events, 0), np.uint8) if codes is None else codes
     columns = {
         "codes": codes,
@@ -99,7 +112,7 @@ def row_columns(
 
 
 def int64_column(name: str, values: AnyArray) -> Int64Array:
-    """Integers as int64.
+    """Integers of any shape as int64; ``name`` is the column's in messages.
 
     Raises:
         DataError: they are none, or do not fit.

@@ -61,7 +61,13 @@ class KeyTable:
 
     @classmethod
     def build(cls, keys: AnyArray, counts: Int64Array, num_shards: int) -> KeyTable:
-        """From distinct ascending keys and the events of each."""
+        """The table of some keys.
+
+        Args:
+            keys: (U,) distinct and ascending, int64 or fixed-length bytes.
+            counts: (U,) int64 events of each.
+            num_shards: of the store.
+        """
         shard = shard_of_keys(keys, num_shards)
         order = np.argsort(shard, kind="stable")
         place = np.empty(len(keys), np.int64)

@@ -23,7 +23,11 @@ class SortedEvents(Protocol):
     """All events of some shards, sorted by (shard, key, timestamp, log row)."""
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[str, AnyArray]]:
-        """The events ``[start, stop)`` of one whole shard: dataset and its next rows."""
+        """The events ``[start, stop)`` of one whole shard.
+
+        Yields:
+            Name of a row dataset, and its next rows (n, ...).
+        """
         ...
 
 
