@@ -16,7 +16,11 @@ from fuxictr_loopfm.prepared.parts import character_problems, is_integer, short
 HISTORY_TYPE = "loopfm_sequence"
 TYPES = ("categorical", "numeric", "sequence", "meta")
 DTYPES = ("str", "int", "float")
-_DTYPES_OF_TYPE = {"numeric": ("int", "float"), "sequence": ("str",)}
+_DTYPES_OF_TYPE = {
+    "numeric": ("int", "float"),
+    "sequence": ("str",),
+    "a label": ("int", "float"),
+}
 PADDINGS = ("pre", "post")
 NORMALIZERS = ("StandardScaler", "MinMaxScaler")
 _WHOLE = {"min_categr_count": 1, "embedding_dim": 1, "emb_output_dim": 1, "pretrain_dim": 1}
@@ -57,7 +61,7 @@ def dtype_problems(column: Mapping[str, Any], where: str) -> list[str]:
     found = column.get("dtype")
     if found not in DTYPES:
         return [f"{where}: dtype: expected one of {DTYPES}, found {found!r}"]
-    kind = column.get("type")
+    kind = column.get("type", "a label")
     expected = _DTYPES_OF_TYPE.get(str(kind), DTYPES)
     if found not in expected:
         return [f"{where}: dtype: expected {' or '.join(expected)} for {kind}, found {found!r}"]

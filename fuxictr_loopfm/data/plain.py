@@ -20,7 +20,7 @@ from fuxictr_loopfm.data.artifact import (
 from fuxictr_loopfm.data.columns import ColumnPlan
 from fuxictr_loopfm.data.plain_files import PlainFiles
 from fuxictr_loopfm.data.plain_labels import binary_labels, require_labels
-from fuxictr_loopfm.data.pretrained import pretrained_identity
+from fuxictr_loopfm.data.pretrained import pretrained_errors, pretrained_identity
 from fuxictr_loopfm.data.processor import LocalProcessor, data_errors
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import fingerprint, locked
@@ -169,8 +169,9 @@ def _encode(
         tables = {split: processor.preprocess(files.table(split)) for split in sources}
         meta = [column["name"] for column in plan.encoded if column["type"] == "meta"]
         every = pl.concat([table.select(meta) for table in tables.values()]) if meta else None
-        processor.fit(
-            tables["train"], meta_ddf=every, min_categr_count=params.get("min_categr_count", 1)
-        )
+        with pretrained_errors(plan.encoded):
+            processor.fit(
+                tables["train"], meta_ddf=every, min_categr_count=params.get("min_categr_count", 1)
+            )
         for split, table in tables.items():
             processor.write(table, staging / f"{split}.parquet")

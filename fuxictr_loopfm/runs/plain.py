@@ -25,6 +25,7 @@ from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.host.loaders import loaders_by_split
 from fuxictr_loopfm.host.model import count_parameters, new_model, read_feature_map
+from fuxictr_loopfm.host.model_failures import explained_failures
 from fuxictr_loopfm.host.trainer import evaluate
 from fuxictr_loopfm.records.environment import utc_now
 from fuxictr_loopfm.records.record import RunRecord
@@ -100,7 +101,8 @@ def run_plain(
     made = loaders_by_split(feature_map, LoopFMDataLoader, paths, params)
     _require_an_evaluation(experiment, len(made["train"]))
     clock = time.perf_counter()
-    model.fit(made["train"], epochs=params.get("epochs", 1), validation_data=made["valid"])
+    with explained_failures(model, "training"):
+        model.fit(made["train"], epochs=params.get("epochs", 1), validation_data=made["valid"])
     seconds = time.perf_counter() - clock
     logging.info("****** Validation evaluation ******")
     results = {"valid": evaluate(model, made["valid"])[0]}

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -238,3 +239,12 @@ def test_a_copied_column_that_nothing_else_reads_stays_text(tmp_path: Path) -> N
     vocabularies, _ = encoded(params)
     assert {"007", "7"} <= set(vocabularies["group"])
     assert pl.read_parquet(build_plain(params).train)["group"].n_unique() == 2
+
+
+def test_pretrained_embeddings_without_keys_and_values_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "embeddings.npz"
+    np.savez(path, a=np.ones(2))
+    column = {**user("str"), "pretrained_emb": str(path)}
+    params = params_of(tmp_path, {"train": pa.table({"user": ["x", "y"]})}, column)
+    with pytest.raises(DataError, match="expected arrays 'key' and 'value'"):
+        build_plain(params)
