@@ -7,7 +7,7 @@ weights it would have without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,25 +74,35 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Embeddings or their prefixes (B, <= d) to standardised activations (B, D)."""
-        decoded: Tensor = self.decoder(nn.functional.pad(z, (0, self.dim - z.shape[1])))
+        decoded: Tensor = self.decoder(self._padded(z))
         return decoded
 
-    def loss(self, e: Tensor) -> Tensor:
+    def _padded(self, z: Tensor) -> Tensor:
+        return nn.functional.pad(z, (0, self.dim - z.shape[1]))
+
+    def loss(
+        self, e: Tensor, *, decoder: nn.Module | None = None, keep_scale: bool = False
+    ) -> Tensor:
         """Scalar reconstruction error: mean over B and D, summed over the Matryoshka prefixes.
 
         ``e`` (B, D) is detached: no gradient reaches the teacher (stop-gradient of Eq. (1)). In
         training mode the rows first enter the running statistics.
 
+        Args:
+            e: the activations.
+            decoder: reads the embeddings instead of the own one.
+            keep_scale: leave the running statistics as they are.
         Raises:
             DataError: wrong width, no rows, or (in training mode) NaN or infinite values.
         """
         e = self._checked(e.detach())
-        if self.training:
+        if self.training and not keep_scale:
             self.standardizer.update(e)
         target = self.standardizer(e)
         z = torch.tanh(self.encoder(target))
+        reader = self.decoder if decoder is None else decoder
         errors = [
-            nn.functional.mse_loss(self.decode(z[:, :prefix]), target)
+            nn.functional.mse_loss(reader(self._padded(z[:, :prefix])), target)
             for prefix in self.matryoshka_dims
         ]
         return torch.stack(errors).sum()
@@ -225,13 +235,26 @@ class CoTrainer(Compressor):
         Raises:
             DataError: as ``Autoencoder.loss``; the weights are then unchanged.
         """
+        return self.descend(lambda network: network.loss(e.to(self.device)))
+
+    def descend(self, loss_of: Callable[[Autoencoder], Tensor]) -> Tensor:
+        """One optimisation step on a loss of the autoencoder; returns it, () detached."""
         self.autoencoder.train()
         with torch.enable_grad():
-            loss = self.autoencoder.loss(e.to(self.device))
+            loss = loss_of(self.autoencoder)
             self._optimizer.zero_grad()
             loss.backward()
         self._optimizer.step()
         return loss.detach()
+
+    def training_state(self) -> dict[str, Any]:
+        """The weights and the optimizer's state."""
+        return {"weights": self.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """As in the base class."""
+        self.autoencoder.load_state_dict(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
 
     def encode(self, e: Tensor) -> Tensor:
         """As ``Autoencoder.encode``."""

@@ -100,6 +100,18 @@ class Compressor(ABC):
     def encode(self, e: Tensor) -> Tensor:
         """Activations (B, D) to embeddings (B, d) float32 in [-1, 1]; learns nothing."""
 
+    def training_state(self) -> dict[str, Any] | None:
+        """All that later steps depend on, as tensors and numbers, so that a pass can be resumed.
+
+        None, as here, if the class does not tell: a teacher that learns every period then starts
+        over after a kill.
+        """
+        return None
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly where ``training_state`` was asked for."""
+        raise NotImplementedError
+
     @abstractmethod
     def save(self, path: Path | str) -> None:
         """Write it to ``path``, atomically; ``saved_weights`` helps."""

@@ -5,6 +5,7 @@ run_fingerprints     was this very run made before?                         run 
 compared_config      do two runs differ by more than seed and name?         rows of a leaderboard
 teacher_identity     may trained weights be used again?                     folder of a teacher
 compressor_identity  may a trained compressor be used again?                folder of a teacher
+fresh_identity       may the log of a teacher that goes on learning be used?   folder of a log
 teacher_mark         does a row of a paper's table learn from another one?  configuration in records
 
 They differ where the questions do, as each says. A change of what any of them returns makes
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fuxictr_loopfm.alignment.alignments import ALIGNMENTS
 from fuxictr_loopfm.compression.compressors import COMPRESSORS
 from fuxictr_loopfm.compression.quantizer import CODECS
 from fuxictr_loopfm.config.model_code import package_code
@@ -158,6 +160,26 @@ def compressor_identity(keys: LoopFMKeys) -> dict[str, Any]:
         **{name: getattr(keys, name) for name in names},
         **COMPRESSORS.settings_by_key(keys.compressor, keys.options),
     }
+
+
+def fresh_identity(keys: LoopFMKeys, label_delay_seconds: float) -> dict[str, Any]:
+    """How a teacher goes on learning after its compressor was fitted; empty for the plain way.
+
+    Args:
+        keys: of the experiment that wants the log.
+        label_delay_seconds: what a period's labels wait for.
+    """
+    if keys.checkpoint == "fixed":
+        return {}
+    plain = type(keys)()
+    names = ("fresh_epochs", "fresh_lr_factor", "replay")
+    identity = {n: getattr(keys, n) for n in names if getattr(keys, n) != getattr(plain, n)}
+    if label_delay_seconds > 0:
+        identity["label_delay_seconds"] = label_delay_seconds
+    if keys.alignment != "none":
+        identity["alignment"] = keys.alignment
+        identity |= ALIGNMENTS.settings_by_key(keys.alignment, keys.options)
+    return identity
 
 
 def teacher_mark(teacher: Experiment) -> str:

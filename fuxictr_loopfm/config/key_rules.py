@@ -29,8 +29,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "table_state": ("full", "row"),
     "train_on": ("vertical", "all"),
 }
-AT_LEAST_ONE = ("dim", "max_len", "encoder_dim", "num_shards", "threads")
-NOT_NEGATIVE = ("delay_seconds", "label_delay_seconds")
+AT_LEAST_ONE = ("dim", "max_len", "encoder_dim", "num_shards", "threads", "fresh_epochs")
+NOT_NEGATIVE = ("delay_seconds", "label_delay_seconds", "replay")
+FRESH = ("fresh_epochs", "fresh_lr_factor", "replay", "alignment")
 SECONDS = ("delay_seconds", "label_delay_seconds", "window_seconds")
 
 
@@ -122,6 +123,7 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
             f"{PREFIX}table_state: expected full with {PREFIX}table_optimizer=dense, whose state "
             "is torch's, found 'row'"
         )
+    problems += _fresh_problems(keys)
     if keys.compressor in COMPRESSORS:
         problems += COMPRESSORS[keys.compressor].problems(keys.compressor_spec)
     if keys.encoder in ENCODERS:
@@ -156,6 +158,24 @@ def problems_of(keys: LoopFMKeys) -> list[str]:
     return problems
 
 
+def _fresh_problems(keys: LoopFMKeys) -> list[str]:
+    """What only a teacher that goes on learning can have."""
+    default = LoopFMKeys()
+    changed = [name for name in FRESH if getattr(keys, name) != getattr(default, name)]
+    if keys.checkpoint == "fixed":
+        return [
+            f"{PREFIX}{name}: expected {getattr(default, name)} with {PREFIX}checkpoint: fixed, "
+            f"found {getattr(keys, name)!r}; set {PREFIX}checkpoint: every_period"
+            for name in changed
+        ]
+    if keys.alignment != "none" and split_names(keys.taps) == ("soft_label",):
+        return [
+            f"{PREFIX}alignment: expected none for {PREFIX}taps: soft_label, which has no space "
+            f"that could drift, found {keys.alignment!r}"
+        ]
+    return []
+
+
 def _teacher_problems(keys: LoopFMKeys) -> list[str]:
     """What a teacher's expid cannot have."""
     given = (*TRANSFERS, "current", "control")
@@ -187,6 +207,10 @@ def _range_problems(keys: LoopFMKeys) -> list[str]:
     for name in AT_LEAST_ONE:
         if getattr(keys, name) < 1:
             problems.append(f"{PREFIX}{name}: expected at least 1, found {getattr(keys, name)}")
+    if keys.fresh_lr_factor <= 0:
+        problems.append(
+            f"{PREFIX}fresh_lr_factor: expected more than 0, found {keys.fresh_lr_factor}"
+        )
     if keys.train_periods is not None and keys.train_periods < 1:
         problems.append(f"{PREFIX}train_periods: expected 1 or more, found {keys.train_periods}")
     for name in NOT_NEGATIVE:

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
+from fuxictr_loopfm.alignment.alignments import ALIGNMENTS
 from fuxictr_loopfm.compression.compressor import CompressorSpec
 from fuxictr_loopfm.compression.compressors import COMPRESSORS
 from fuxictr_loopfm.compression.quantizer import CODECS
@@ -28,7 +29,10 @@ from fuxictr_loopfm.spec import UNITS_PER_SECOND, SequenceSpec
 from fuxictr_loopfm.structuring.event_filter import LABEL, filter_column
 
 # What a configuration chooses by name, and whose options are keys as well.
-REGISTRIES: tuple[Registry[Any], ...] = (ENCODERS, COMPRESSORS, CODECS, *TRANSFERS.values())
+REGISTRIES: tuple[Registry[Any], ...] = (
+    *(ENCODERS, COMPRESSORS, CODECS, ALIGNMENTS),
+    *TRANSFERS.values(),
+)
 
 
 def known_options() -> dict[str, Option]:
@@ -77,6 +81,10 @@ class LoopFMKeys:
             periods and logs the others as well, so that another teacher can read its past
             embeddings while it trains; null is all of them.
         checkpoint: log with one teacher, or go on training it after every logged period.
+        fresh_epochs, fresh_lr_factor: how a teacher goes on learning with ``every_period``: passes
+            over a period that is over, and its learning rate as a share of the first training's.
+        replay: rows of an earlier period mixed into such a pass, as a share of its own.
+        alignment: what keeps the embeddings of such a teacher in the space of its first checkpoint.
         delivery: how batches hold histories: ``ragged``, ``packed`` codes for the model to decode
             (fewer bytes to a GPU), or ``padded``. The same numbers in each.
         control: ``shuffled_users`` gives each user the history of another, at the same time.
@@ -125,6 +133,10 @@ class LoopFMKeys:
     current: str = "none"
     train_periods: int | None = None
     checkpoint: str = "fixed"
+    fresh_epochs: int = 1
+    fresh_lr_factor: float = 1.0
+    replay: float = 0.0
+    alignment: str = "none"
     delivery: str = "ragged"
     control: str = "none"
     validation: bool = False
@@ -193,6 +205,11 @@ class LoopFMKeys:
     def codec_options(self) -> dict[str, Any]:
         """The codec's own options by name."""
         return CODECS.settings(self.codec, self.options)
+
+    @property
+    def alignment_options(self) -> dict[str, Any]:
+        """The alignment's own options by name."""
+        return ALIGNMENTS.settings(self.alignment, self.options)
 
     @property
     def transfers(self) -> tuple[TransferSpec, ...]:

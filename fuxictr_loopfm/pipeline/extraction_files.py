@@ -58,6 +58,16 @@ def calibration_embedding(folder: Path) -> np.ndarray:
     problem = None if record is None else record.problem(path)
     if problem:
         raise StoreError(f"{problem}. Delete {folder} to log again.")
+    return calibration_rows(folder)
+
+
+def calibration_rows(folder: Path) -> np.ndarray:
+    """The same while the log is being written, from a file that was just checked.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    path = folder / CALIBRATION_FILE
     try:
         return np.array(map_npy(path, kind="f", ndim=2))
     except (OSError, ValueError) as error:

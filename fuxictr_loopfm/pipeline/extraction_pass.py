@@ -21,12 +21,12 @@ from fuxictr_loopfm.errors import ConfigError, StoreError
 from fuxictr_loopfm.extraction.parts import PART_ROWS, Part, plan_parts, share_of
 from fuxictr_loopfm.extraction.tap import TapRecorder
 from fuxictr_loopfm.files.atomic import fingerprint, locked
+from fuxictr_loopfm.pipeline.continual import ContinualPass
 from fuxictr_loopfm.pipeline.extraction_files import CALIBRATION_FILE, write_calibration
 from fuxictr_loopfm.pipeline.extraction_task import (
     ExtractionTask,
     embed,
     finished_part,
-    log_parts,
 )
 from fuxictr_loopfm.pipeline.origin import require_origin
 from fuxictr_loopfm.pipeline.teacher import TeacherRun
@@ -74,8 +74,7 @@ class ExtractionPass:
         self.periods = sorted({*given.log, *given.teacher_train} - learned)
         if keys.logs_training:
             self.periods = sorted({*self.periods, *learned})
-        compressor = self.run.compressor_fingerprint
-        identity = {"compressor": compressor, "periods": self.periods}
+        identity = {"compressor": self.run.log_fingerprint, "periods": self.periods}
         self.folder: Path = root / f"extraction-{fingerprint(identity)}"
         rows = {period: prepared.rows_of((period,)) for period in self.periods}
         self.parts = plan_parts(
@@ -95,7 +94,7 @@ class ExtractionPass:
             if not self._is_complete():
                 self._begin()
                 if self._learns_on:
-                    self._log_and_learn()
+                    ContinualPass(self.run, self.folder, self.parts).build()
                 else:
                     self._write(self.parts, engine, workers)
                 self._complete(self._finished())
@@ -182,17 +181,6 @@ class ExtractionPass:
         task = self.task(parts, apart=workers > 1 or engine != "processes")
         run_shards(task, range(len(task.shards)), engine=engine, workers=workers)
 
-    def _log_and_learn(self) -> None:
-        """Log a period, let the teacher learn from it, and so on; nothing can be kept of a try."""
-        run = self.run
-        run.restart()
-        with TapRecorder(run.model, run.taps()) as recorder:
-            for period in self.periods:
-                parts = [part for part in self.parts if part.period == period]
-                log_parts(run, recorder, self.folder, parts)
-                if period not in run.train_periods:
-                    run.train_on(run.batches_of_period(period), recorder, epochs=1)
-
     def _finished(self) -> list[PartRecord]:
         records = (finished_part(self.run, self.folder, part) for part in self.parts)
         return [record for record in records if record is not None]
@@ -209,13 +197,15 @@ class ExtractionPass:
             dim=1 if run.logs_soft_label else run.keys.dim,
             taps=list(split_names(run.keys.taps)),
             teacher_fingerprint=run.teacher_fingerprint,
-            compressor_fingerprint=run.compressor_fingerprint,
+            compressor_fingerprint=run.log_fingerprint,
             teacher_train_periods=list(run.train_periods),
             logged_periods=self.periods,
             parts=tuple(records),
             dataset_fingerprint=run.prepared.fingerprint,
             calibration=calibration,
         )
+        if self._learns_on:
+            ContinualPass(run, self.folder, self.parts).clear()
         ExtractionLog.write_manifest(self.folder, manifest)
 
     def require_own(self) -> ExtractionManifest:
@@ -226,7 +216,7 @@ class ExtractionPass:
         """
         expected = {
             "teacher_fingerprint": self.run.teacher_fingerprint,
-            "compressor_fingerprint": self.run.compressor_fingerprint,
+            "compressor_fingerprint": self.run.log_fingerprint,
             "logged_periods": self.periods,
         }
         manifest = ExtractionLog.read_manifest(self.folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from fuxictr_loopfm.config.zoo import import_projects
 from fuxictr_loopfm.extraction.extractor import EmbeddingBatch, extract
@@ -15,6 +17,8 @@ from fuxictr_loopfm.pipeline.teacher import TeacherRun
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from fuxictr_loopfm.store.part_record import PartRecord
+
+Encode = Callable[[Tensor], Tensor]
 
 
 class ExtractionTask:
@@ -59,27 +63,37 @@ class ExtractionTask:
 
 
 def embed(
-    run: TeacherRun, recorder: TapRecorder, period: int, *rows: int
+    run: TeacherRun, recorder: TapRecorder, period: int, *rows: int, encode: Encode | None = None
 ) -> Iterator[EmbeddingBatch]:
-    """Results of a period, or of the rows [first, last) of it, in batches."""
+    """Results of a period, or of the rows [first, last) of it, in batches.
+
+    Args:
+        encode: activations to embeddings; the run's own if not given. Here and below.
+    """
     title = f"extract period {period}"
     batches = progress(run.batches_of_period(period, *rows), run.model, title)
-    return extract(run.model, recorder, run.encode, batches)
+    return extract(run.model, recorder, encode or run.encode, batches)
 
 
-def log_parts(run: TeacherRun, recorder: TapRecorder, folder: Path, parts: Sequence[Part]) -> None:
+def log_parts(
+    run: TeacherRun,
+    recorder: TapRecorder,
+    folder: Path,
+    parts: Sequence[Part],
+    encode: Encode | None = None,
+) -> None:
     """Write consecutive parts of a period from one pass over its rows."""
     first, last = parts[0], parts[-1]
     write_parts(
         folder,
         parts,
-        embed(run, recorder, first.period, first.start, last.stop),
+        embed(run, recorder, first.period, first.start, last.stop, encode=encode),
         batch_size=run.teacher.params["batch_size"],
-        compressor=run.compressor_fingerprint,
+        compressor=run.log_fingerprint,
     )
 
 
 def finished_part(run: TeacherRun, folder: Path, part: Part) -> PartRecord | None:
     """The record of a part that is whole and was made by this teacher and compressor."""
-    meta = part.meta(run.compressor_fingerprint)
+    meta = part.meta(run.log_fingerprint)
     return ExtractionLog.finished_part(folder, part.name, meta)

@@ -19,7 +19,7 @@ from torch import Tensor
 from fuxictr_loopfm.compression.compressor import Compressor, Training
 from fuxictr_loopfm.compression.compressors import COMPRESSORS, build_compressor
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.config.identity import compressor_identity, teacher_identity
+from fuxictr_loopfm.config.identity import compressor_identity, fresh_identity, teacher_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.data.dataloader import BatchSource, LoopFMDataLoader
@@ -94,8 +94,18 @@ class TeacherRun:
         identity = {"teacher": self.identity, "compressor": compressor_identity(keys)}
         self.teacher_fingerprint = fingerprint(self.identity)
         self.compressor_fingerprint = fingerprint(identity)
+        delay = max(each.label_delay_seconds for each in self.both_keys)
+        fresh = fresh_identity(keys, delay)
+        self.log_fingerprint = (
+            fingerprint({**identity, "fresh": fresh}) if fresh else self.compressor_fingerprint
+        )
         self.folder = root / f"teacher-{self.compressor_fingerprint}"
         self.compressor: Compressor | None = None
+
+    @property
+    def both_keys(self) -> tuple[LoopFMKeys, LoopFMKeys]:
+        """The teacher's own, and those of the experiment that wants the log."""
+        return self.teacher.keys, self.keys
 
     @cached_property
     def histories(self) -> Histories:
@@ -167,8 +177,13 @@ class TeacherRun:
         return self
 
     def restart(self) -> None:
-        """Go on from the saved weights with fresh optimizers, as any later process would."""
+        """Go on from the saved weights with fresh optimizers, as any later process would.
+
+        Random numbers, which dropout draws, start anew as well: they must not tell whether this
+        process trained the teacher or found it.
+        """
         fresh_optimizer(self.model)
+        torch.manual_seed(self.teacher.params["seed"])
         self._load()
 
     def _load(self) -> None:
@@ -226,16 +241,20 @@ class TeacherRun:
 
     def train_on(self, batches: Any, recorder: TapRecorder, *, epochs: int) -> None:
         """Train the teacher, and beside it the compressor unless that comes afterwards."""
-        beside = not self.logs_soft_label and not self._epochs_afterwards
         pending = [self.model.loopfm_histories]
 
         def after_step(batch: Mapping[str, Any]) -> None:
             if pending:
                 check_histories_learn(self.model, pending.pop())
-            if beside:
+            if self.compresses_beside:
                 self._compressor_step(recorder.read(), batch)
 
         train_epochs(self.model, batches, epochs=epochs, after_step=after_step)
+
+    @property
+    def compresses_beside(self) -> bool:
+        """True if the compressor takes a step beside each of the teacher's."""
+        return not self.logs_soft_label and not self._epochs_afterwards
 
     @property
     def _epochs_afterwards(self) -> int:
@@ -276,15 +295,18 @@ class TeacherRun:
             raise ConfigError(f"{self.folder}: the teacher has no compressor; delete the folder")
         return self.compressor.encode(activation)
 
-    def batches_of_period(self, period: int, first: int = 0, last: int | None = None) -> Any:
-        """Batches of one period in time order, from whichever split holds it.
+    def batches_of_period(
+        self, period: int, first: int = 0, last: int | None = None, *, shuffle: bool = False
+    ) -> Any:
+        """Batches of one period, in time order unless shuffled, from whichever split holds it.
 
         Args:
             period: its number.
             first, last: use only these of its rows, the second exclusive; default all.
+            shuffle: in another order.
         """
         rows = self.prepared.rows_of((period,))
         split = "train" if period in self.prepared.spec.periods.teacher_train else "log"
         start = rows.start - self.view.rows(split).start
         stop = start + (rows.stop - rows.start if last is None else last)
-        return self.loader(split, rows=slice(start + first, stop))
+        return self.loader(split, rows=slice(start + first, stop), shuffle=shuffle)

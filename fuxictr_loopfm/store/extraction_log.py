@@ -118,6 +118,18 @@ class ExtractionLog:
         return finished_file(_part_path(folder, name), meta)
 
     @staticmethod
+    def read_part(
+        folder: Path | str, record: PartRecord
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """(event_id (n,), embedding (n, d)) of one finished part, before the log is complete.
+
+        Raises:
+            StoreError: missing, truncated or altered.
+        """
+        with open_part(Path(folder), record) as file:
+            return file["event_id"][:], file["embedding"][:]
+
+    @staticmethod
     def write_manifest(folder: Path | str, manifest: ExtractionManifest) -> None:
         """Declare the extraction complete; readers refuse a folder without this file."""
         plain = asdict(manifest)

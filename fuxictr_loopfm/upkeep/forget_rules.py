@@ -166,7 +166,8 @@ def _delete_teacher(teacher: Artifact, deletion: Deletion) -> Step | None:
 
 def _log_outdated(log: Artifact, current: Current) -> bool:
     compressor = str(log.plain.get("compressor_fingerprint"))
-    return current.teachers.get(compressor, current.dataset) != current.dataset
+    made_from = log.plain.get("dataset_fingerprint") or current.teachers.get(compressor)
+    return (made_from or current.dataset) != current.dataset
 
 
 def _describe_pointers(path: Path) -> dict[str, Any]:
