@@ -1,10 +1,11 @@
-"""What a store says of the teacher that its embeddings come from, where there never was one."""
+"""What stores and run records say of teachers and runs that never were."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fuxictr_loopfm.compression.codec import Codec
+from fuxictr_loopfm.records.record import RunRecord
 
 
 def store_fields(codec: Codec | None = None, /, **changes: Any) -> dict[str, Any]:
@@ -35,3 +36,26 @@ def store_fields(codec: Codec | None = None, /, **changes: Any) -> dict[str, Any
         "provenance": provenance,
         **changes,
     }
+
+
+def run_record(**changes: Any) -> RunRecord:
+    """The record of a run of DeepFM; ``changes`` replace its fields."""
+    values = {
+        "expid": "DeepFM_tiny_s1_base",
+        "model": "DeepFM",
+        "method": "base",
+        "encoder": "",
+        "dataset_id": "tiny_s1",
+        "protocol": "stream",
+        "seed": 1,
+        "metrics": {"AUC": 0.7, "gAUC": 0.6, "logloss": 0.5, "NE": 0.9},
+        "params": 1000,
+        "bytes_per_event": 0.0,
+        "train_seconds": 1.0,
+        "config": {"learning_rate": 0.001, "dnn_hidden_units": [32, 16]},
+        "fingerprints": dict.fromkeys(("data", "code", "teacher", "store", "config"), "x"),
+        "environment": {"python": "3.11"},
+        "command": "make benchmark",
+        "started": "2026-01-31T12:00:00+00:00",
+    }
+    return RunRecord(**{**values, **changes})

@@ -26,7 +26,7 @@ from fuxictr_loopfm.host.model import read_feature_map
 from fuxictr_loopfm.prepared.columns_io import read_sequence
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.packing import packed
-from fuxictr_loopfm.records.record import RunRecord, read_records
+from fuxictr_loopfm.records.record import read_records
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.describe import describe_store
 from fuxictr_loopfm.store.event_store import EventStore
@@ -36,6 +36,7 @@ from fuxictr_loopfm.store.schema import manifest_fingerprint
 from fuxictr_loopfm.store.shard import read_manifest
 from fuxictr_loopfm.structuring.builder import build_pointers
 from tests.integration.planted import DEEPFM_ZOO, write_configs, write_log
+from tests.made_up import run_record
 from tests.torture.fuzz_edits import changed_bytes, changed_tree, nasty
 from tests.torture.hostile_h5 import reseal
 from tests.torture.hostile_tables import HEADER, SPEC, START, rows
@@ -241,13 +242,7 @@ def _pointers(folder: Path) -> list[Target]:
 
 
 def _records(folder: Path) -> list[Target]:
-    one = RunRecord(
-        expid="a", model="DeepFM", method="base", encoder="", dataset_id="d_s1", protocol="stream",
-        seed=1, metrics={"AUC": 0.5, "logloss": 0.6, "NE": 1.0}, params=1, bytes_per_event=0.0,
-        train_seconds=1.0, config={"a": {"b": [1]}}, environment={"python": "3"}, command="x",
-        fingerprints=dict.fromkeys(("data", "code", "teacher", "store", "config"), ""),
-        started="2026-01-31T12:00:00+00:00",
-    ).to_dict()  # fmt: skip
+    one = run_record(config={"a": {"b": [1]}}).to_dict()
     single, many = folder / "a-seed1.json", folder / "all.jsonl"
     single.write_text(json.dumps(one))
     many.write_text(packed([one, {**one, "seed": 2}]))

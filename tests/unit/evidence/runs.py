@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fuxictr_loopfm.records.record import RunRecord
+from tests.made_up import run_record
 
 HOSTILE = "<script>alert(1)</script>|`*x*` \"q\" 'r' &amp; _u_ a_b [l](m)\n# h"
 
@@ -16,23 +17,15 @@ def run(
     metrics = {"AUC": auc, "logloss": 0.5, "NE": 0.9} | ({} if gauc is None else {"gAUC": gauc})
     values = {
         "expid": "e",
-        "model": "DeepFM",
         "method": method,
         "encoder": "mean" if "seq" in method or "Loop" in method else "",
-        "dataset_id": "tiny_s1",
-        "protocol": "stream",
         "seed": seed,
         "metrics": metrics,
-        "params": 1000,
-        "bytes_per_event": 0.0,
-        "train_seconds": 1.0,
         "config": {"learning_rate": 0.001, "seed": seed, "model_id": f"id{seed}", "gpu": -1},
-        "fingerprints": dict.fromkeys(("data", "code", "teacher", "store", "config"), "x"),
         "environment": {"python": "3.11", "torch": "2.1", "cpu": "Chip", "cores": 2},
         "command": "make benchmark DATASET=tiny_s1",
-        "started": "2026-01-31T12:00:00+00:00",
     }
-    return RunRecord(**{**values, **changes})
+    return run_record(**{**values, **changes})
 
 
 def seeds(method: str, aucs: list[float], **changes: Any) -> list[RunRecord]:

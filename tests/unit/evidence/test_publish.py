@@ -26,7 +26,7 @@ from fuxictr_loopfm.evidence.publish.publish import (
     publish,
 )
 from fuxictr_loopfm.records.record import RunRecord, write_record
-from tests.unit.records.test_record import make
+from tests.made_up import run_record as make
 
 DEFINITIONS = Checkout.find().configs("paper")
 DATASET = "tiny_s1"

@@ -11,29 +11,8 @@ import pytest
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.records import environment
 from fuxictr_loopfm.records.environment import collect_environment, utc_now
-from fuxictr_loopfm.records.record import RunRecord, read_records, write_record
-
-
-def make(**changes) -> RunRecord:
-    values = {
-        "expid": "DeepFM_tiny_s1_base",
-        "model": "DeepFM:small",
-        "method": "base",
-        "encoder": "",
-        "dataset_id": "tiny_s1",
-        "protocol": "stream",
-        "seed": 1,
-        "metrics": {"AUC": 0.7, "gAUC": 0.6, "logloss": 0.5, "NE": 0.9},
-        "params": 1234,
-        "bytes_per_event": 0.0,
-        "train_seconds": 1.5,
-        "config": {"learning_rate": 0.001, "dnn_hidden_units": [32, 16]},
-        "fingerprints": {"data": "d", "code": "c", "teacher": "", "store": "", "config": "f"},
-        "environment": {"python": "3.11"},
-        "command": "make benchmark",
-        "started": "2026-01-31T12:00:00.000+00:00",
-    }
-    return RunRecord(**{**values, **changes})
+from fuxictr_loopfm.records.record import read_records, write_record
+from tests.made_up import run_record as make
 
 
 def test_a_written_record_reads_back_equal_under_the_name_of_experiment_and_seed(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.records.packing import is_header, merged, packed
 from fuxictr_loopfm.records.record import read_records
-from tests.unit.records.test_record import make
+from tests.made_up import run_record as make
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(0, 2), st.sampled_from([0.0, 1.0, "a"]))
 VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=2), st.dictionaries(st.just("k"), SCALARS))
