@@ -8,9 +8,9 @@ To prepare a log: ``write_prepared`` writes a frame of impressions as a prepared
 ``DatasetSpec`` describes with its ``Column``, ``SequenceColumn`` and ``Periods``.
 ``PreparedDataset.load`` reads it.
 
-To add: ``register_encoder``, ``register_codec``, ``register_compressor``, ``register_transfer`` and
-``register_alignment`` make a class of yours known by its ``kind``: a ``SequenceEncoder``, ``Codec``,
-``Compressor``, ``LossTerm`` or ``Alignment``, with settings that are each an ``Option``.
+To add: ``register_encoder``, ``register_codec``, ``register_compressor``, ``register_transfer``
+and ``register_alignment`` make a class of yours known by its ``kind``: a ``SequenceEncoder``,
+``Codec``, ``Compressor``, ``LossTerm`` or ``Alignment``, with settings that are each an ``Option``.
 
 To catch: ``LoopFMError`` is the base of the errors that a user can mend.
 

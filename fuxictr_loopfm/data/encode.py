@@ -129,8 +129,8 @@ def _planned(prepared: PreparedDataset, params: Mapping[str, Any], view: View) -
     if problems:
         raise ConfigError(
             [f"{params.get('dataset_id')}: {problem}" for problem in problems],
-            "Change feature_cols, label_col or group_id in dataset_config.yaml, or prepare the data "
-            "set again if a newer script writes them.",
+            "Change feature_cols, label_col or group_id in dataset_config.yaml, or prepare the "
+            "data set again if a newer script writes them.",
         )
     plan = replace(
         plan,
