@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Loop, new_loop
-from planted import log_frame, write_log
+from planted import DATASET, log_frame, write_log
 
 from fuxictr_loopfm.alignment.alignments import ALIGNMENTS
 from fuxictr_loopfm.files.atomic import sha256_file
@@ -18,6 +18,7 @@ from fuxictr_loopfm.pipeline import continual
 from fuxictr_loopfm.pipeline.continual import ContinualPass, lessons
 from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.runs.teacher import quality_by_period, run_teacher
 
 FRESH = {"loopfm_checkpoint": "every_period"}
 # Dropout draws random numbers; sparse tables keep a state of their own.
@@ -167,6 +168,23 @@ def test_a_period_is_learned_once_its_labels_are_known(
     else:
         assert learned == {3: [], 4: [], 5: [3], 6: [4]}
         assert np.array_equal(logs[0][period == 5], logs[1][period == 5])
+
+
+def test_a_fresh_teacher_is_tested_by_what_it_logged(fresh: Loop) -> None:
+    keys = {"loopfm_dim": 4, "loopfm_compressor_hidden": 16}
+    frozen, _ = run_teacher(fresh.load("teacher", **keys)[0], command="test")
+    experiment = fresh.load("teacher", **keys, **FRESH)[0]
+    record, values = run_teacher(experiment, command="test")
+    again, _ = run_teacher(experiment, command="test")
+    assert record.metrics == values["test"] == again.metrics != frozen.metrics
+    assert record.repeat["weights"] == again.repeat["weights"] == frozen.repeat["weights"]
+    assert "going on through 5" in record.split
+    root = experiment.params["data_root"]
+    found = ExtractionPass(
+        experiment, experiment.keys, fresh.prepared, Path(root) / "artifacts" / DATASET
+    )
+    by_period = quality_by_period(found.build(), fresh.prepared, found.run.view)
+    assert sorted(by_period) == [3, 4, 5, 6] and by_period[6] == record.metrics
 
 
 def test_the_log_is_what_it_was_before_checkpoints(fresh: Loop) -> None:
