@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
 
 SMALLEST, LARGEST = 256, 1024
@@ -10,16 +12,17 @@ SMALLEST, LARGEST = 256, 1024
 LEAST_STEPS = 300
 
 
-def batch_size_for(spec: DatasetSpec) -> int:
-    """The largest power of two that leaves the one pass over the log ``LEAST_STEPS`` steps.
+def batch_size_for(spec: DatasetSpec, periods: Collection[int]) -> int:
+    """The largest power of two that leaves one pass over the periods ``LEAST_STEPS`` steps.
 
     It is at least ``SMALLEST`` and at most ``LARGEST``. Samples are counted as if all periods had
     equally many rows.
 
     Args:
-        spec: the data set; its vertical model's training periods are what is passed over.
+        spec: the data set.
+        periods: the periods that the model is trained on.
     """
-    samples = spec.rows * len(spec.periods.vertical_train) // spec.periods.count
+    samples = spec.rows * len(periods) // spec.periods.count
     size = SMALLEST
     while size < LARGEST and samples >= 2 * size * LEAST_STEPS:
         size *= 2

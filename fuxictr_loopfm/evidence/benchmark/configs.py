@@ -218,6 +218,7 @@ def write_teacher_config(
     expid = folder_name(model, dataset_id)
     block = model_block(model, TEACHER_SIZE, spec, "teacher", zoos)
     block |= {"dataset_id": dataset_id, "epochs": 2, "shuffle": True}
+    block["batch_size"] = batch_size_for(spec, spec.periods.teacher_train)
     data = {dataset_id: dataset_config(spec, "teacher", where, padding=padding_of(model))}
     write_sections(
         folder / "dataset_config.yaml", [f"The teacher's view of {spec.dataset_id}."], data
@@ -254,7 +255,7 @@ def write_vertical_config(
     for size_name, size in SIZES.items():
         prefix = ModelName(name.model, size_name).prefix(spec.dataset_id)
         shared = {
-            "batch_size": batch_size_for(spec),
+            "batch_size": batch_size_for(spec, spec.periods.vertical_train),
             "loopfm_teacher_config": teacher[0],
             "loopfm_teacher": teacher[1],
             "loopfm_kd": "none",

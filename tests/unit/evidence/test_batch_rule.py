@@ -22,6 +22,5 @@ from fuxictr_loopfm.prepared.dataset import Periods
     ],
 )
 def test_the_pass_keeps_its_steps(samples: int, expected: int) -> None:
-    # Two of four periods train the vertical model.
     spec: Any = SimpleNamespace(rows=2 * samples, periods=Periods.split(4, teacher=1))
-    assert batch_size_for(spec) == expected
+    assert batch_size_for(spec, spec.periods.vertical_train[:2]) == expected
