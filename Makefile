@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 
 # What `make benchmark` and `make paper` hand on; an empty variable leaves the command's own default.
 BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MODELS)) \
-	$(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) \
+	$(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TEACHER_SEEDS),--teacher-seeds $(TEACHER_SEEDS)) $(if $(JOBS),--jobs $(JOBS)) \
 	$(if $(OUT),--out "$(OUT)") $(if $(ZOO),--zoo "$(ZOO)") $(if $(GPU),--gpu $(GPU)) \
 	$(if $(DEV),--dev) $(if $(OWN_SEQUENCES),--own-sequences)
 
@@ -23,7 +23,7 @@ help: ## List the targets.
 quickstart: $(READY) ## Close the loop on MovieLens-100K: 8 methods, 3 seeds, a leaderboard.
 	@$(BIN)/loopfm benchmark --dataset MovieLens100K_s1 --seeds 3 --models DeepFM --out runs/quickstart
 
-benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= JOBS= OUT= ZOO= GPU= DEV=1]: a leaderboard.
+benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= TEACHER_SEEDS= JOBS= OUT= ZOO= GPU= DEV=1]: a leaderboard.
 	@$(BIN)/loopfm benchmark --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS))
 
 paper: dataset-given $(READY) ## TABLE=<1..11> DATASET=<id> [DATA= MODELS= SEEDS= JOBS= OUT= ZOO= GPU= DEV=1]: a table of the paper.

@@ -6,7 +6,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from fuxictr_loopfm.commands.options import add_dataset, add_gpu, add_jobs, add_seeds, add_zoo
+from fuxictr_loopfm.commands.options import (
+    add_dataset,
+    add_gpu,
+    add_jobs,
+    add_seeds,
+    add_teacher_seeds,
+    add_zoo,
+)
 from fuxictr_loopfm.config.paths import user_path
 
 SUMMARY = "Run models x methods x seeds on a data set and print the leaderboard."
@@ -19,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", default=["DeepFM"], help="e.g. DeepFM DeepFM:small")
     parser.add_argument("--methods", nargs="+", help="default: the board of docs/decisions/015")
     add_seeds(parser)
+    add_teacher_seeds(parser)
     add_jobs(parser)
     parser.add_argument("--out", type=user_path, help="output folder (default runs/<dataset>)")
     add_zoo(parser)
@@ -39,8 +47,10 @@ def run(options: argparse.Namespace) -> None:
         BenchmarkPlan,
         require_models,
     )
-    from fuxictr_loopfm.evidence.benchmark.results import results_folder
+    from fuxictr_loopfm.evidence.benchmark.comparisons import compare
+    from fuxictr_loopfm.evidence.benchmark.results import RECORDS, results_folder
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
+    from fuxictr_loopfm.evidence.leaderboard.context import describe
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
     from fuxictr_loopfm.evidence.leaderboard.rows import summarise
     from fuxictr_loopfm.evidence.methods import DEFAULT_METHODS
@@ -60,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
         command=_command(options),
         jobs=options.jobs,
         own_sequences=options.own_sequences,
+        teacher_seeds=options.teacher_seeds,
     )
     require_models(checkout, plan.models, plan.zoo)
     log_to_file(out / "benchmark.log")
@@ -68,8 +79,11 @@ def run(options: argparse.Namespace) -> None:
     if out != plan.out:
         log_to_file(out / "benchmark.log")
     records = Benchmark(checkout, prepared, replace(plan, out=out)).run()
-    write_leaderboard(records, out)
-    print(to_terminal(summarise(records)))
+    comparisons = compare(records, out / RECORDS)
+    write_leaderboard(records, out, comparisons)
+    print(to_terminal(summarise(records, comparisons)))
+    for note in describe(records).notes:
+        print(f"\n{note}")
     print(f"\nleaderboard: {out / 'leaderboard.md'}, .html and .csv; records: {out / 'records'}")
 
 
@@ -82,6 +96,8 @@ def _command(options: argparse.Namespace) -> str:
     if options.methods:
         parts.append(f'METHODS="{" ".join(options.methods)}"')
     parts.append(f"SEEDS={options.seeds}")
+    if options.teacher_seeds is not None:
+        parts.append(f"TEACHER_SEEDS={options.teacher_seeds}")
     if options.zoo is not None:
         parts.append("ZOO=<model_zoo folder>")
     if options.own_sequences:

@@ -20,9 +20,11 @@ def run(options: argparse.Namespace) -> None:
     """Print the leaderboard, and write it if a folder was given."""
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
     from fuxictr_loopfm.evidence.leaderboard.rows import summarise
+    from fuxictr_loopfm.records.comparison import read_comparisons
     from fuxictr_loopfm.records.record import read_records
 
     records = read_records(options.records)
+    comparisons = read_comparisons(options.records)
     if options.out is not None:
-        write_leaderboard(records, options.out)
-    print(to_terminal(summarise(records)))
+        write_leaderboard(records, options.out, comparisons)
+    print(to_terminal(summarise(records, comparisons)))

@@ -57,6 +57,16 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=at_least_one, default=5, help="number of seeds (default 5)")
 
 
+def add_teacher_seeds(parser: argparse.ArgumentParser) -> None:
+    """``--teacher-seeds``."""
+    parser.add_argument(
+        "--teacher-seeds",
+        type=at_least_one,
+        help="teachers that take turns with the seeds (default: one teacher per seed; 1 is the "
+        "fastest, and leaves out how much a teacher's own seed changes)",
+    )
+
+
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """``--jobs``."""
     parser.add_argument(

@@ -87,7 +87,8 @@ class LoopFMKeys:
         alignment: what keeps the embeddings of such a teacher in the space of its first checkpoint.
         delivery: how batches hold histories: ``ragged``, ``packed`` codes for the model to decode
             (fewer bytes to a GPU), or ``padded``. The same numbers in each.
-        control: ``shuffled_users`` gives each user the history of another, at the same time.
+        control: ``shuffled_users`` gives each sample the history of another user who had as many
+            past events at the time.
         validation: train like BARS, with early stopping on the last training period.
         num_shards: files of the event store.
         threads: CPU threads of torch. One is the default because sums are then taken in the same

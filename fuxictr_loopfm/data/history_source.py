@@ -100,6 +100,15 @@ class HistorySource:
     def __len__(self) -> int:
         return len(self.pointers.end)
 
+    def forget_labels_from(self, event: int) -> None:
+        """From now on the label of this and every later event of the log reads "unknown".
+
+        For metrics that compare the samples of a period with each other: a sample would else carry
+        the labels of those that it is compared with.
+        """
+        if self._label is not None:
+            self._label = np.where(self.store.event_id < event, self._label, np.int8(0))
+
     def batch(self, rows: np.ndarray) -> HistoryBatch | PaddedHistory:
         """Histories of B samples in fresh tensors.
 

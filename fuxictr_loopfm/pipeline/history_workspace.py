@@ -25,7 +25,7 @@ from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.schema import StoreManifest
 from fuxictr_loopfm.store.shard import read_manifest
 from fuxictr_loopfm.structuring.builder import build_pointers
-from fuxictr_loopfm.structuring.pointing import exchanged, pointers_of_events
+from fuxictr_loopfm.structuring.pointing import SHUFFLED, exchanged, pointers_of_events
 
 
 class HistoryWorkspace(ABC):
@@ -108,7 +108,7 @@ class HistoryWorkspace(ABC):
             "store": manifest.fingerprint,
             "spec": spec.to_dict(),
             "rows": [rows.start, rows.stop],
-            "control": self.keys.control,
+            "control": SHUFFLED if self._is_shuffled else self.keys.control,
         }
         path = self.artifact_root / "pointers" / f"{split}-{fingerprint(identity)}.h5"
         with locked(path):
@@ -119,11 +119,15 @@ class HistoryWorkspace(ABC):
         return Pointers.load(path, store=manifest, spec=spec, num_samples=count, samples=identity)
 
     def _point(self, folder: Path, entity: str, rows: slice, spec: SequenceSpec) -> Pointers:
-        shuffled = self.keys.control == "shuffled_users"
-        pointers = None if shuffled else pointers_of_events(folder, rows, spec)
-        if pointers is not None:
+        pointers = pointers_of_events(folder, rows, spec)
+        if pointers is not None and not self._is_shuffled:
             return pointers
         entities = self.prepared.array(entity)[rows]
-        times = self.prepared.timestamp[rows]
-        store = EventStore.open(folder)
-        return build_pointers(store, exchanged(entities) if shuffled else entities, times, spec)
+        if pointers is None:
+            times = self.prepared.timestamp[rows]
+            pointers = build_pointers(EventStore.open(folder), entities, times, spec)
+        return exchanged(pointers, entities) if self._is_shuffled else pointers
+
+    @property
+    def _is_shuffled(self) -> bool:
+        return self.keys.control == "shuffled_users"

@@ -21,13 +21,17 @@ from fuxictr_loopfm.files.seals import with_seal
 from fuxictr_loopfm.records.packing import is_header, merged
 
 SCHEMA = "loopfm.run"
+# Lies among records and holds none: differences between them, see ``comparison.py``.
+COMPARISONS = "comparisons.jsonl"
 VERSION = 1
 FORMAT = Format(SCHEMA, VERSION, DataError, "Give another record, or delete it and run again.")
 METRICS = ("AUC", "gAUC", "logloss", "NE")
 FINGERPRINTS = ("data", "code", "teacher", "store", "config")
 _OPTIONAL_METRICS = {"gAUC"}
+# Beside those of tables: gAUC with histories that know the labels of the rows it compares.
+SIDE_METRICS = ("gAUC_live",)
 # Fields that records of earlier releases do not have.
-LATER_FIELDS = {"split", "world_size", "repeat", "paper_table", "warnings"}
+LATER_FIELDS = {"split", "world_size", "repeat", "paper_table", "warnings", "by_period"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class RunRecord:
         dataset_id: prepared data set.
         protocol: how data were split and trained on ("stream"); tables never mix two.
         seed: of initialisation and training.
-        metrics: test values of AUC, logloss and NE, and gAUC where groups exist.
+        metrics: test values of AUC, logloss and NE, and gAUC where groups exist. Where histories
+            have labels, gAUC is of a model to which those of the test period are unknown, and
+            ``gAUC_live`` of the model as it predicts.
         params: trainable parameters.
         bytes_per_event: stored per logged event, 0 without an event store.
         train_seconds: wall-clock time of training.
@@ -56,6 +62,7 @@ class RunRecord:
         repeat: what ``loopfm rerun`` needs and compares besides the above, see ``repeat.py``; older
             records have none.
         paper_table: number of the paper's table that it was run for; None for every other run.
+        by_period: of a teacher, AUC of its log by period.
         warnings: why its metrics are worth nothing, such as a constant prediction; mostly empty.
     """
 
@@ -80,6 +87,7 @@ class RunRecord:
     repeat: dict[str, Any] = field(default_factory=dict)
     paper_table: int | None = None
     warnings: list[str] = field(default_factory=list)
+    by_period: dict[str, float] = field(default_factory=dict)
     schema: str = field(default=SCHEMA, init=False)
     version: int = field(default=VERSION, init=False)
 
@@ -110,6 +118,8 @@ class RunRecord:
             del plain["paper_table"]
         if not self.warnings:
             del plain["warnings"]
+        if not self.by_period:
+            del plain["by_period"]
         return plain
 
     @classmethod
@@ -218,6 +228,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda value: isinstance(value, Mapping), "a mapping"),
     "environment": (lambda value: isinstance(value, Mapping), "a mapping"),
     "repeat": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "by_period": (
+        lambda value: isinstance(value, Mapping) and all(map(_is_amount, value.values())),
+        "an AUC by period",
+    ),
     "warnings": (
         lambda value: isinstance(value, list) and all(map(_is_text, value)),
         "a list of texts",
@@ -236,7 +250,7 @@ def _problems(value: Mapping[str, Any]) -> list[str]:
     if not isinstance(metrics, Mapping) or not isinstance(prints, Mapping):
         return [*problems, "metrics, fingerprints: expected mappings"]
     for key in sorted(set(METRICS) - _OPTIONAL_METRICS | set(metrics)):
-        if key not in METRICS:
+        if key not in (*METRICS, *SIDE_METRICS):
             problems.append(f"metrics.{key}: unknown metric, expected {', '.join(METRICS)}")
         elif not _is_amount(metrics.get(key)):
             problems.append(f"metrics.{key}: expected a finite number, found {metrics.get(key)!r}")
@@ -259,6 +273,7 @@ def _record_files(path: Path) -> list[Path]:
         file
         for file in candidates
         if not file.name.startswith(".")
+        and file.name != COMPARISONS
         and (file.suffix == ".jsonl" or re.search(r"-seed-?\d+\.json$", file.name))
     )
 

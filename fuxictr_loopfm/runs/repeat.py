@@ -1,7 +1,7 @@
 """What a record says beyond metrics and configuration, so that it alone is enough to run again.
 
 entry    meaning
-kind     "vertical", "teacher" or "plain": which of the three runs it was
+kind     "vertical", "teacher" or "plain": which run it was; "logged": a teacher's log, evaluated
 device   "cpu" or "cuda"; sums on a GPU are in no fixed order
 zoo      "own" if the model is one of the checkout's model_zoo, else "given"
 tuples   places of lists in the configuration that were tuples, which JSON has not
@@ -30,7 +30,7 @@ from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import plain
 from fuxictr_loopfm.store.extraction_log import ExtractionManifest
 
-VERTICAL, TEACHER, PLAIN = "vertical", "teacher", "plain"
+VERTICAL, TEACHER, PLAIN, LOGGED = "vertical", "teacher", "plain", "logged"
 OWN, GIVEN = "own", "given"
 _DIGITS = 16
 
@@ -49,7 +49,7 @@ def repeat_notes(
     Args:
         experiment: what was run.
         model: the trained model.
-        kind: ``vertical``, ``teacher`` or ``plain``.
+        kind: ``vertical``, ``teacher``, ``plain`` or ``logged``.
         origin: where the data came from.
         teacher: the teacher's experiment, if the run read what it logged.
         log: fingerprint of that log.

@@ -23,8 +23,9 @@ from fuxictr_loopfm.host import distributed
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.environment import collect_environment
 from fuxictr_loopfm.records.record import METRICS, RunRecord
+from fuxictr_loopfm.runs.logged_teacher import run_logged_teacher
 from fuxictr_loopfm.runs.plain import FILES, run_plain
-from fuxictr_loopfm.runs.repeat import GIVEN, OWN, PLAIN, TEACHER, VERTICAL, with_tuples
+from fuxictr_loopfm.runs.repeat import GIVEN, LOGGED, OWN, PLAIN, TEACHER, VERTICAL, with_tuples
 from fuxictr_loopfm.runs.rerun_data import plain_files, prepared_data
 from fuxictr_loopfm.runs.teacher import run_teacher
 from fuxictr_loopfm.runs.vertical import run_vertical
@@ -109,9 +110,13 @@ def _run(record: RunRecord, places: Places, paths: Mapping[str, Any]) -> RunReco
     teacher = _noted_teacher(noted, paths, places, f"record {record.expid}")
     if noted["kind"] == TEACHER:
         return run_teacher(replace(experiment, upstream=teacher), command=record.command)[0]
+    workspace = Workspace(experiment, teacher)
+    if noted["kind"] == LOGGED:
+        named = {"model_name": record.model, "command": record.command}
+        return run_logged_teacher(experiment, workspace, **named)[0]
     made, _, _ = run_vertical(
         experiment,
-        Workspace(experiment, teacher),
+        workspace,
         model_name=record.model,
         command=record.command,
         method=record.method,
@@ -177,7 +182,7 @@ def _require_repeatable(record: RunRecord) -> None:
         parts.append(teacher)
         teacher = teacher.get("teacher")
     valid = (
-        noted.get("kind") in (VERTICAL, TEACHER, PLAIN)
+        noted.get("kind") in (VERTICAL, TEACHER, PLAIN, LOGGED)
         and all(isinstance(noted.get(name), str) for name in _CONTENTS)
         and isinstance(noted.get("origin"), Mapping)
         and teacher is None

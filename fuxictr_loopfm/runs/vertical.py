@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fuxictr_loopfm.config.identity import identity_config, model_identity
 from fuxictr_loopfm.config.keys import LoopFMKeys
 from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
 from fuxictr_loopfm.data.dataloader import LoopFMDataLoader
+from fuxictr_loopfm.data.history_source import HistorySource
 from fuxictr_loopfm.distillation.distiller import Distiller
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import fingerprint
@@ -43,12 +44,17 @@ EVALUATION_BATCH = 4096
 
 @dataclass
 class Run:
-    """A vertical model's run: what was asked, its artifacts, and afterwards the trained model."""
+    """A vertical model's run: what was asked, its artifacts, and afterwards the trained model.
+
+    Attributes:
+        test_sources: what fills the histories of the test samples.
+    """
 
     experiment: Experiment
     workspace: Workspace
     model: Any = None
     train_seconds: float = 0.0
+    test_sources: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def keys(self) -> LoopFMKeys:
@@ -143,7 +149,9 @@ def train_vertical(run: Run) -> dict[str, Any]:
             with_teacher_embedding=keys.needs_loss_embedding,
         )
         files = {file for file, _ in splits(run).values()}
-        made = loaders(run, feature_map, {file: histories.sources(file) for file in files})
+        sources = {file: histories.sources(file) for file in files}
+        run.test_sources = sources["test"]
+        made = loaders(run, feature_map, sources)
     run.model = new_model(run.experiment, feature_map, histories.fields)
     if distributed.world_size() > 1:
         distributed.require_same(_inputs(run), run.model.device)
@@ -206,7 +214,8 @@ def run_vertical(
         command: the command line to repeat the run.
         method: name of the method in tables; by default what the keys say.
     Returns:
-        The record, metrics by split (``valid`` only with validation), test predictions.
+        The record, metrics by split (``valid`` only with validation), test predictions, among them
+        ``y_grouped`` (M,) for gAUC where the history has labels.
     """
     require_usable(workspace.prepared)
     run = Run(experiment, workspace)
@@ -218,6 +227,10 @@ def run_vertical(
         results["valid"], _ = evaluate(run.model, made["valid"])
     logging.info("******** Test evaluation ********")
     results["test"], predictions = evaluate(run.model, made["test"])
+    if "label" in experiment.keys.columns and "gAUC" in results["test"]:
+        live = results["test"]["gAUC"]
+        grouped = _without_labels_of_the_test(run, made["test"], predictions)
+        results["test"] |= {"gAUC": grouped, "gAUC_live": live}
     warnings = prediction_warnings(predictions["y_pred"], results["test"]["NE"])
     for warning in warnings:
         logging.warning("%s: %s", experiment.expid, warning)
@@ -236,11 +249,29 @@ def run_vertical(
         method=method or experiment.keys.method,
         dataset_id=workspace.prepared.spec.dataset_id,
         protocol="stream, early stopping" if experiment.keys.validation else "stream",
-        split=_split_text(workspace),
+        split=split_text(workspace),
         command=command,
         repeat=_repeat_notes(run),
     )
     return record, results, predictions
+
+
+def _without_labels_of_the_test(
+    run: Run, batches: Any, predictions: dict[str, np.ndarray]
+) -> float:
+    """gAUC of a model that is not told any label of the test period.
+
+    It compares the rows of a user with each other, and a later row's history holds the labels of
+    the earlier ones: with their labels exchanged, its score would change, too.
+    """
+    first = run.workspace.prepared.rows_of(run.workspace.prepared.spec.periods.test).start
+    for source in run.test_sources.values():
+        if isinstance(source, HistorySource):
+            source.forget_labels_from(first)
+    logging.info("gAUC: labels of the test period unknown to histories")
+    frozen, found = evaluate(run.model, batches)
+    predictions["y_grouped"] = found["y_pred"]
+    return frozen["gAUC"]
 
 
 def _repeat_notes(run: Run) -> dict[str, Any]:
@@ -260,7 +291,8 @@ def _store_fingerprint(workspace: Workspace) -> str:
     return "+".join(workspace.store_manifest(each).fingerprint for each in entities)
 
 
-def _split_text(workspace: Workspace) -> str:
+def split_text(workspace: Workspace) -> str:
+    """Which periods train and test what, as records say it."""
     periods = workspace.prepared.spec.periods
     return (
         f"teacher trained on periods {_span(periods.teacher_train)}, logged {_span(periods.log)}; "

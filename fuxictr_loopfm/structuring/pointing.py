@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fuxictr_loopfm.spec import SequenceSpec
 from fuxictr_loopfm.store.h5 import read_array, read_rows
@@ -15,6 +17,8 @@ from fuxictr_loopfm.store.shard import open_shard, read_manifest
 from fuxictr_loopfm.structuring.as_of import bounds_of_events, key_ranges
 
 _RANGE_ROWS = 1 << 21
+# What the pointers of the shuffled control say they are.
+SHUFFLED = "shuffled_users, as many events"
 
 
 def pointers_of_events(folder: Path | str, rows: slice, spec: SequenceSpec) -> Pointers | None:
@@ -69,18 +73,42 @@ def pointers_of_events(folder: Path | str, rows: slice, spec: SequenceSpec) -> P
     return Pointers(end=end, length=length, spec=spec, store_fingerprint=manifest.fingerprint)
 
 
-def exchanged(entities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Entity ids for the shuffled control: the distinct ones permuted, always in the same way.
+def donors(length: np.ndarray[Any, Any], entities: np.ndarray[Any, Any]) -> NDArray[np.int64]:
+    """For the shuffled control: the sample whose history each sample gets instead of its own.
 
-    A sample then reads another entity's history, which stays real and strictly earlier; only whose
-    it is is wrong. A permutation leaves one entity where it was on average.
+    It is the newest earlier sample of another entity that sees as many past events, so histories
+    stay real, as long as they were, and strictly earlier; only whose they are is wrong.
 
     Args:
-        entities: (S,) integers or text.
+        length: (S,) visible past events of each sample, at most the rule's ``max_len``.
+        entities: (S,) integers or text, whose the samples are; in time order, as ``length``.
 
     Returns:
-        (S,) of the same dtype.
+        (S,) places of the donors; -1 where no other entity came earlier with as many events.
     """
-    distinct, codes = np.unique(entities, return_inverse=True)
-    order = np.random.default_rng(0).permutation(len(distinct))
-    return np.asarray(distinct[order][codes])
+    codes = np.unique(entities, return_inverse=True)[1].ravel()
+    order = np.argsort(length, kind="stable")  # by length, then in time order
+    counts, owners = length[order], codes[order]
+    place = np.arange(len(order))
+    is_new_count = np.r_[True, counts[1:] != counts[:-1]][: len(order)]
+    is_new_run = is_new_count | np.r_[True, owners[1:] != owners[:-1]][: len(order)]
+    # Before a run of one owner stands another's sample, unless the run is the first of its count.
+    run_start = np.maximum.accumulate(np.where(is_new_run, place, 0))
+    found = np.full(len(order), -1, np.int64)
+    has_donor = ~is_new_count[run_start] if len(order) else np.zeros(0, bool)
+    found[order[has_donor]] = order[run_start[has_donor] - 1]
+    return found
+
+
+def exchanged(pointers: Pointers, entities: np.ndarray[Any, Any]) -> Pointers:
+    """The pointers of the shuffled control: each sample has those of its donor, or none.
+
+    Args:
+        pointers: the samples' own.
+        entities: (S,) whose the samples are, in time order.
+    """
+    donor = donors(pointers.length, entities)
+    has_donor = donor >= 0
+    end = np.where(has_donor, pointers.end[donor], 0).astype(pointers.end.dtype)
+    length = np.where(has_donor, pointers.length[donor], 0).astype(pointers.length.dtype)
+    return replace(pointers, end=end, length=length)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fuxictr_loopfm.errors import LoopFMError, StoreError
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
@@ -19,7 +21,8 @@ from fuxictr_loopfm.store.part_record import PartRecord, record_path
 from fuxictr_loopfm.store.pointers import REBUILD_POINTERS, Pointers, file_problem
 from fuxictr_loopfm.store.schema import StoreManifest
 from fuxictr_loopfm.store.shard import read_manifest
-from fuxictr_loopfm.structuring.pointing import exchanged
+from fuxictr_loopfm.structuring.builder import build_pointers
+from fuxictr_loopfm.structuring.pointing import SHUFFLED, donors
 from fuxictr_loopfm.structuring.verify_pointers import Samples, causal_problems, range_problems
 from fuxictr_loopfm.upkeep.report import Report
 
@@ -129,10 +132,21 @@ def _compare(
         samples = Samples.of_log(prepared, store.manifest.key, events)
         how = f"{prepared.folder}: every sample agrees with the causal rule"
     if meta.get("control") == "shuffled_users":
+        return [], "users are shuffled as an earlier release did it; they are not used any more"
+    if meta.get("control") == SHUFFLED:
         if len(samples) < len(pointers):
             return [], "users are shuffled; give --prepared to compare them with the causal rule"
-        samples = replace(samples, key=exchanged(samples.key))
+        samples = _of_donors(store, pointers, samples)
     return causal_problems(store, pointers, samples), how
+
+
+def _of_donors(store: EventStore, pointers: Pointers, samples: Samples) -> Samples:
+    """The samples with keys and times of those whose histories the shuffled control gives them."""
+    own = build_pointers(store, samples.key, samples.time, pointers.spec)
+    donor = donors(own.length, samples.key)
+    # Nothing is earlier than the first moment: without a donor the history is empty.
+    time = np.where(donor >= 0, samples.time[donor], np.iinfo(np.int64).min)
+    return replace(samples, key=samples.key[donor], time=time)
 
 
 def _events(path: Path, meta: dict[str, Any], count: int) -> slice:

@@ -27,7 +27,7 @@ from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord, read_records
 
 MODEL = "DeepFM:small"
-METHODS = ("base", "KD", "KD+LoopFM")
+METHODS = ("base", "KD", "KD+LoopFM", "teacher")
 # They differ between any two runs.
 TIMES = ("train_seconds", "started")
 REPOSITORY = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_side_by_side_gives_the_records_of_one_after_another(
         made = _benchmark(root, planted_log, jobs).run()
         records[jobs] = [_compared(record, root) for record in made]
         teachers = (root / "data" / "artifacts" / DATASET).glob("teacher-*")
-        assert len([path for path in teachers if path.is_dir()]) == 1
+        assert len([path for path in teachers if path.is_dir()]) == 2, "one for each seed"
     assert [(record["method"], record["seed"]) for record in records[2]] == [
         (method, seed) for method in METHODS for seed in (2019, 2020)
     ]

@@ -18,12 +18,10 @@ from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import write_record
 from fuxictr_loopfm.spec import SequenceSpec
-from fuxictr_loopfm.store.event_store import EventStore
 from fuxictr_loopfm.store.part_record import PartRecord
 from fuxictr_loopfm.store.pointers import Pointers
 from fuxictr_loopfm.store.shard import read_manifest
-from fuxictr_loopfm.structuring.builder import build_pointers
-from fuxictr_loopfm.structuring.pointing import exchanged
+from fuxictr_loopfm.structuring.pointing import donors
 from fuxictr_loopfm.upkeep.verification import verify_folder
 
 
@@ -136,11 +134,10 @@ def one_event_less(_: Path, pointers: Pointers) -> Pointers:
 def of_other_users(root: Path, pointers: Pointers) -> Pointers:
     """Those of the shuffled control, sealed as if they were the users' own."""
     prepared = PreparedDataset.load(root / "prepared")
-    (store,) = root.glob("artifacts/*/store-*")
     rows = prepared.rows_of(prepared.spec.periods.test)
-    users = exchanged(prepared.array("user_id")[rows])
-    times = prepared.timestamp[rows]
-    return build_pointers(EventStore.open(store), users, times, pointers.spec)
+    donor = donors(pointers.length, prepared.array("user_id")[rows])
+    donor = np.where(donor < 0, np.arange(len(donor)), donor)
+    return replace(pointers, end=pointers.end[donor], length=pointers.length[donor])
 
 
 @pytest.mark.parametrize("with_log", [True, False])

@@ -250,7 +250,7 @@ def _own_and_shuffled(pointers: Path) -> tuple[Path, Path]:
         meta = json.loads(path.read_text(encoding="utf-8"))["meta"]
         found.setdefault(meta["store"], []).append(path)
     (pair,) = (each for each in found.values() if len(each) == 2)
-    pair.sort(key=lambda path: '"shuffled_users"' in path.read_text(encoding="utf-8"))
+    pair.sort(key=lambda path: '"shuffled_users' in path.read_text(encoding="utf-8"))
     return pair[0].with_suffix(".h5"), pair[1].with_suffix(".h5")
 
 

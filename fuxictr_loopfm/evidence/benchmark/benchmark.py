@@ -48,6 +48,7 @@ class BenchmarkPlan:
         command: how to repeat it, without the raw folder's path.
         teacher: model class of the foundation model where no configuration is committed.
         own_sequences: vertical models also read the sequences that only the teacher has.
+        teacher_seeds: teachers that take turns with the runs' seeds; None for one per seed.
         jobs: how many runs at a time; None for as many as fit the machine, see ``fitting_jobs``.
     """
 
@@ -61,6 +62,7 @@ class BenchmarkPlan:
     teacher: str = TEACHER_MODEL
     own_sequences: bool = False
     jobs: int | None = 1
+    teacher_seeds: int | None = None
 
     def __post_init__(self) -> None:
         require_device(self.gpu)
@@ -114,7 +116,15 @@ class Benchmark:
         """Run entries with the plan's seeds, see ``runner.run_entries``."""
         plan = self.plan
         jobs = plan.jobs or fitting_jobs(entries, self.prepared.spec.rows)
-        return run_entries(entries, self.prepared, plan.seeds, plan.out, plan.command, jobs)
+        return run_entries(
+            entries,
+            self.prepared,
+            plan.seeds,
+            plan.out,
+            plan.command,
+            jobs,
+            teacher_seeds=plan.teacher_seeds,
+        )
 
     def _entries(self) -> Iterator[Entry]:
         for text in self.plan.models:
@@ -123,10 +133,18 @@ class Benchmark:
             prefix = name.prefix(self.config_id)
             for method in self.plan.methods:
                 if method == TEACHER:
-                    continue
-                experiment = self.load(config_dir, name, f"{prefix}_{method_slug(method)}")
-                found = _name_of(method, experiment)
-                yield Entry(str(name), experiment, experiment.load_teacher(), found)
+                    experiment = self._logged_teacher(config_dir, name, prefix)
+                else:
+                    experiment = self.load(config_dir, name, f"{prefix}_{method_slug(method)}")
+                found = TEACHER if method == TEACHER else _name_of(method, experiment)
+                teacher = experiment.load_teacher()
+                yield Entry(str(name), experiment, teacher, found, keeps_predictions=True)
+
+    def _logged_teacher(self, config_dir: Path, name: ModelName, prefix: str) -> Experiment:
+        """The experiment whose teacher's log is evaluated: that of KD and its own name."""
+        whole = self.load(config_dir, name, f"{prefix}_{method_slug('KD')}")
+        expid = f"{whole.expid.removesuffix(method_slug('KD'))}{TEACHER}"
+        return replace(whole, params={**whole.params, "model_id": expid})
 
     @property
     def config_id(self) -> str:

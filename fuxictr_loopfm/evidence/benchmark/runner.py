@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.config.identity import run_fingerprints
+from fuxictr_loopfm.config.identity import run_fingerprints, teacher_mark
 from fuxictr_loopfm.engine import run_shards
 from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.evidence.benchmark.results import RECORDS
+from fuxictr_loopfm.evidence.methods import TEACHER
 from fuxictr_loopfm.files.atomic import atomic_path
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord, read_records, write_record
+from fuxictr_loopfm.runs.logged_teacher import run_logged_teacher
 from fuxictr_loopfm.runs.repeat import is_noted_teacher
 from fuxictr_loopfm.runs.vertical import run_vertical
 
@@ -49,7 +51,23 @@ class Entry:
     keeps_predictions: bool = False
 
 
-_SeededEntry = tuple[Entry, Experiment]
+@dataclass(frozen=True)
+class _Run:
+    """An entry with one seed."""
+
+    entry: Entry
+    experiment: Experiment
+    teacher: Experiment | None
+
+
+def _seeded(entry: Entry, place: int, teacher_seeds: int) -> _Run:
+    """The run with the seed number ``place``; ``teacher_seeds`` teachers take turns."""
+    experiment, teacher = entry.experiment, entry.teacher
+    if teacher is not None:
+        seed = teacher.params["seed"] + place % teacher_seeds
+        teacher = replace(teacher, params={**teacher.params, "seed": seed})
+    params = {**experiment.params, "seed": FIRST_SEED + place}
+    return _Run(entry, replace(experiment, params=params), teacher)
 
 
 def run_entries(
@@ -59,6 +77,7 @@ def run_entries(
     out: Path,
     command: str,
     jobs: int = 1,
+    teacher_seeds: int | None = 1,
 ) -> list[RunRecord]:
     """Run what has no record yet; a second call goes on where the first was stopped.
 
@@ -70,6 +89,8 @@ def run_entries(
         command: how to repeat it, as the records say.
         jobs: how many runs at a time, each in a process of its own if there are several. They make
             the same records; what several need (views, teacher, log, store) the first makes.
+        teacher_seeds: how many teachers take turns with the runs' seeds, the first with the seed of
+            its configuration; None for one teacher per seed.
     Returns:
         The records by entry, then by seed.
     Raises:
@@ -77,15 +98,12 @@ def run_entries(
             records and all earlier ones stay.
     """
     folder = out / RECORDS
-    runs = [
-        (entry, replace(entry.experiment, params={**entry.experiment.params, "seed": seed}))
-        for entry in entries
-        for seed in range(FIRST_SEED, FIRST_SEED + seeds)
-    ]
-    todo = [number for number, run in enumerate(runs) if _finished(folder, *run, prepared) is None]
+    teachers = teacher_seeds or seeds
+    runs = [_seeded(entry, place, teachers) for entry in entries for place in range(seeds)]
+    todo = [number for number, run in enumerate(runs) if _finished(folder, run, prepared) is None]
     if jobs > 1:
         todo = _teacher_first(runs, todo)
-    names = [f"{run.expid} seed {run.params['seed']}" for _, run in runs]
+    names = [f"{run.experiment.expid} seed {run.experiment.params['seed']}" for run in runs]
     with tqdm(total=len(runs), initial=len(runs) - len(todo), file=sys.stderr, unit="run") as bar:
         watcher = _Bar(bar, names)
         try:
@@ -94,17 +112,23 @@ def run_entries(
         except LoopFMError as error:
             failed = watcher.failure or "a run"
             raise type(error)(f"{failed}: {error}") from error
-    return read_records([_record_path(folder, experiment) for _, experiment in runs])
+    return read_records([_record_path(folder, run.experiment) for run in runs])
 
 
-def _teacher_first(runs: Sequence[_SeededEntry], todo: Sequence[int]) -> list[int]:
-    """The order for several processes: one that needs a teacher, all that need none, the rest.
+def _teacher_first(runs: Sequence[_Run], todo: Sequence[int]) -> list[int]:
+    """The order for several processes: one for each teacher, all that need none, the rest.
 
-    While one process trains the teacher, the others have work.
+    While some processes train the teachers, the others have work.
     """
-    with_teacher = [number for number in todo if runs[number][1].keys.needs_teacher]
-    without = [number for number in todo if not runs[number][1].keys.needs_teacher]
-    return [*with_teacher[:1], *without, *with_teacher[1:]]
+    first: dict[str, int] = {}
+    rest, without = [], []
+    for number in todo:
+        teacher = runs[number].teacher
+        if teacher is None or not runs[number].experiment.keys.needs_teacher:
+            without.append(number)
+        elif first.setdefault(teacher_mark(teacher), number) != number:
+            rest.append(number)
+    return [*first.values(), *without, *rest]
 
 
 class _Bar:
@@ -140,27 +164,29 @@ class _Runs:
     """A task for ``engine.run_shards``: shard n is the n-th run.
 
     Attributes:
-        runs: entries, and their experiments with the seed.
+        runs: entries with their seeds.
         folder: of the records.
         command: how to repeat it, as the records say.
         log: file that workers log to, None for wherever a process logs.
     """
 
-    runs: Sequence[_SeededEntry]
+    runs: Sequence[_Run]
     folder: Path
     command: str
     log: Path | None
-    _entry: Entry | None = field(default=None, init=False)
+    _shared: tuple[Entry, Any] | None = field(default=None, init=False)
     _workspace: Workspace | None = field(default=None, init=False)
 
     def __call__(self, shard: int) -> None:
-        entry, experiment = self.runs[shard]
+        run = self.runs[shard]
         if self.log is not None and _log_path() != self.log:
             log_to_file(self.log)
-        if self._workspace is None or entry is not self._entry:
-            # Seeds of one entry, which come one after another, read the same artifacts.
-            self._entry, self._workspace = entry, Workspace(experiment, entry.teacher)
-        _run(self.folder, entry, experiment, self._workspace, self.command)
+        shared = run.entry, run.teacher and run.teacher.params["seed"]
+        if self._workspace is None or shared != self._shared:
+            # Seeds of one entry that have one teacher read the same artifacts.
+            self._shared = shared
+            self._workspace = Workspace(run.experiment, run.teacher)
+        _run(self.folder, run, self._workspace, self.command)
 
 
 def predictions_path(folder: Path, record: RunRecord) -> Path:
@@ -172,33 +198,29 @@ def _record_path(folder: Path, experiment: Experiment) -> Path:
     return folder / f"{experiment.expid}-seed{experiment.params['seed']}.json"
 
 
-def _finished(
-    folder: Path, entry: Entry, experiment: Experiment, prepared: PreparedDataset
-) -> RunRecord | None:
+def _finished(folder: Path, run: _Run, prepared: PreparedDataset) -> RunRecord | None:
     """The record of this very run, if an earlier call made it."""
+    experiment = run.experiment
     path = _record_path(folder, experiment)
     if not path.is_file():
         return None
     record = read_records([path])[0]
     wanted = run_fingerprints(experiment, prepared.fingerprint)
     same = all(record.fingerprints[name] == value for name, value in wanted.items())
-    if experiment.keys.needs_teacher and entry.teacher is not None:
-        same = same and is_noted_teacher(record.repeat, entry.teacher)
-    if entry.keeps_predictions:
+    if experiment.keys.needs_teacher and run.teacher is not None:
+        same = same and is_noted_teacher(record.repeat, run.teacher)
+    if run.entry.keeps_predictions:
         same = same and predictions_path(folder, record).is_file()
     return record if same else None
 
 
-def _run(
-    folder: Path, entry: Entry, experiment: Experiment, workspace: Workspace, command: str
-) -> RunRecord:
-    record, _, predictions = run_vertical(
-        experiment,
-        workspace,
-        model_name=entry.model_name,
-        command=command,
-        method=entry.method,
-    )
+def _run(folder: Path, run: _Run, workspace: Workspace, command: str) -> RunRecord:
+    entry, experiment = run.entry, run.experiment
+    named = {"model_name": entry.model_name, "command": command}
+    if entry.method == TEACHER:
+        record, predictions = run_logged_teacher(experiment, workspace, **named)
+    else:
+        record, _, predictions = run_vertical(experiment, workspace, **named, method=entry.method)
     record = replace(record, paper_table=entry.paper_table)
     if entry.keeps_predictions:
         # Before the record: a record says that the run is finished.
@@ -215,6 +237,8 @@ def _save_predictions(
 ) -> None:
     """Write ``y`` int8, ``p`` float32, ``user`` int32 and, with a teacher, ``p_teacher`` float32.
 
+    With past labels also ``p_grouped`` float32, the predictions that gAUC is of.
+
     All are (N,), in the order of the N test events; users are numbered from 0.
     """
     rows = workspace.view.rows("test")
@@ -224,6 +248,8 @@ def _save_predictions(
         "p": predictions["y_pred"].astype(np.float32),
         "user": np.unique(users, return_inverse=True)[1].ravel().astype(np.int32),
     }
+    if "y_grouped" in predictions:
+        kept["p_grouped"] = predictions["y_grouped"].astype(np.float32)
     if experiment.keys.needs_teacher:
         logit = workspace.teacher_logit[rows].astype(np.float64)
         kept["p_teacher"] = (1 / (1 + np.exp(-logit))).astype(np.float32)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fuxictr_loopfm.evidence.leaderboard.rows import (
+from fuxictr_loopfm.evidence.leaderboard.groups import (
     RunGroup,
     group_runs,
     newest_runs,
     require_comparable,
 )
+from fuxictr_loopfm.evidence.leaderboard.standing import period_note, teacher_note
 from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.records.record import RunRecord
 
@@ -26,6 +27,7 @@ class Context:
     environments: tuple[str, ...]
     commands: tuple[str, ...]
     seeds: tuple[int, ...]
+    teacher_seeds: tuple[int, ...]
     period: tuple[str, str]
     notes: tuple[str, ...]
 
@@ -44,8 +46,9 @@ def describe(records: Sequence[RunRecord]) -> Context:
         environments=_distinct(environment_text(run.environment) for run in runs),
         commands=_distinct(run.command for run in runs if run.command),
         seeds=tuple(sorted({run.seed for run in runs})),
+        teacher_seeds=_teacher_seeds(runs),
         period=(runs[0].started, runs[-1].started),
-        notes=(*notes, *_mixture_notes(runs), *_base_notes(group_runs(runs))),
+        notes=(*notes, *_mixture_notes(runs), *_base_notes(group_runs(runs)), *_teachers(runs)),
     )
 
 
@@ -60,6 +63,26 @@ def environment_text(environment: Mapping[str, Any]) -> str:
     if environment.get("git_commit"):
         parts.append(f"commit {environment['git_commit']}")
     return ", ".join(parts)
+
+
+def _teacher_seeds(runs: Iterable[RunRecord]) -> tuple[int, ...]:
+    """Seeds of the teachers, as far as the records note them."""
+    noted = [run.repeat.get("teacher") for run in runs]
+    seeds = {note["config"].get("seed") for note in noted if isinstance(note, Mapping)}
+    return tuple(sorted(seed for seed in seeds if isinstance(seed, int)))
+
+
+def _teachers(runs: Iterable[RunRecord]) -> list[str]:
+    """How good the teachers are, and where nothing can be expected of one."""
+    by_place: dict[tuple[str, str], list[RunGroup]] = defaultdict(list)
+    for group in group_runs(runs):
+        by_place[group.place].append(group)
+    return [
+        f"{dataset_id}, {model}: {note}"
+        for (dataset_id, model), same in by_place.items()
+        for note in (period_note(same), teacher_note(same))
+        if note is not None
+    ]
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 
 from fuxictr_loopfm.evidence.leaderboard.context import Context
-from fuxictr_loopfm.evidence.leaderboard.rows import Row, sections
+from fuxictr_loopfm.evidence.leaderboard.rows import Comparison, Row, ranks, sections
 from fuxictr_loopfm.evidence.leaderboard.text import (
     EXPLANATION,
     HEADINGS,
     TEXT_COLUMNS,
     cells,
     context_items,
+    group_title,
     title,
     warnings_of,
 )
 from fuxictr_loopfm.records.record import METRICS
 
-_DIFFERENCE = next(index for index, heading in enumerate(HEADINGS) if heading.startswith("dAUC"))
+_DIFFERENCES = tuple(n for n, heading in enumerate(HEADINGS) if heading.startswith("dAUC"))
+# Width and height of an interval's picture, in pixels.
+_WIDE, _HIGH = 96, 14
 _FOLDED = frozenset({"Environment", "Commands"})
 
 _STYLE = """
@@ -42,27 +46,35 @@ pre { overflow-x: auto; margin: .4rem 0; padding: .6rem .8rem; background: var(-
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .5rem; white-space: nowrap; text-align: right; }
+th, td { padding: .4rem .5rem; white-space: nowrap; text-align: right; vertical-align: top; }
+thead th { white-space: normal; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 tbody tr { border-top: 1px solid var(--line); }
 tbody tr:hover { background: var(--shade); }
 thead { background: var(--shade); }
 tbody th { font-weight: 600; }
-th button { all: unset; cursor: pointer; font-weight: 600; white-space: nowrap; }
+th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible, .scroll:focus-visible { outline: 2px solid var(--up); }
 th button::after { content: "\\2195"; color: var(--soft); padding-left: .15em; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: var(--text); }
 th[aria-sort=descending] button::after { content: "\\2193"; color: var(--text); }
-.bar { position: relative; float: left; width: 4rem; height: .6rem; margin: .35rem .5rem 0 0;
-  background: var(--shade); }
-.bar i { position: absolute; top: 0; bottom: 0; background: var(--up); }
-.bar i.down { background: var(--down); }
+td.difference { text-align: left; white-space: normal; min-width: 11.5rem; }
+td.difference svg { display: block; }
+td.reads { white-space: normal; min-width: 9rem; max-width: 16rem; }
+tr.group th { text-align: left; padding-top: .9rem; color: var(--soft); background: var(--page);
+  white-space: normal; }
+tbody + tbody { border-top: 2px solid var(--line); }
+svg line { stroke: var(--soft); }
+svg .zero { stroke: var(--line); }
+svg .up { stroke: var(--up); fill: var(--up); }
+svg .down { stroke: var(--down); fill: var(--down); }
+svg .none { stroke: var(--soft); fill: var(--soft); }
 footer { margin-top: 2rem; color: var(--soft); max-width: 60rem; }
 """
 
 _SCRIPT = """
 for (const table of document.querySelectorAll("table")) {
-  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const key = row => row.cells[column].dataset.value;
     const number = row => key(row) === "" ? NaN : Number(key(row));
@@ -76,7 +88,8 @@ for (const table of document.querySelectorAll("table")) {
       const x = number(a), y = number(b);
       return isNaN(x) || isNaN(y) ? isNaN(x) - isNaN(y) : sign * (x - y);
     };
-    body.append(...[...body.rows].sort(order));
+    for (const body of table.tBodies)
+      body.append(...[...body.rows].filter(row => row.cells.length > 1).sort(order));
   }));
 }
 """
@@ -134,62 +147,95 @@ def _table(name: str, dataset_id: str, model: str, section: Sequence[Row]) -> st
         f'<button type="button">{escape(heading)}</button></th>'
         for heading in HEADINGS
     )
-    widest = max(
-        (abs(row.against_base.difference) for row in section if row.against_base), default=0
-    )
-    negative = any(row.against_base and row.against_base.difference < 0 for row in section)
-    lines = "\n".join(
-        _line(rank, row, widest, negative) for rank, row in enumerate(section, start=1)
-    )
+    reach = _reach(section)
+    place = ranks(section)
+    bodies = []
+    for _, members in groupby(zip(place, section, strict=True), key=lambda pair: pair[1].group):
+        rows = list(members)
+        lines = [_line(rank, row, reach) for rank, row in rows]
+        head = (
+            f'<th colspan="{len(HEADINGS)}" scope="rowgroup">{escape(group_title(rows[0][1]))}</th>'
+        )
+        bodies.append("\n".join(["<tbody>", f'<tr class="group">{head}</tr>', *lines, "</tbody>"]))
+    joined = "\n".join(bodies)
     warnings = "".join(f"\n<p>{escape(text)}</p>" for text in warnings_of(section))
     return f"""<h2 id="{name}">{escape(model)} <small>{escape(dataset_id)}</small></h2>
 <div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">
 <table aria-labelledby="{name}">
 <thead><tr>{heads}</tr></thead>
-<tbody>
-{lines}
-</tbody>
+{joined}
 </table>
 </div>{warnings}"""
 
 
-def _line(rank: int, row: Row, widest: float, negative: bool) -> str:
+def _line(rank: int, row: Row, reach: float) -> str:
     parts = []
+    compared = dict(zip(_DIFFERENCES, (row.against_base, row.against_above), strict=True))
     texts = zip(HEADINGS, cells(rank, row), _sort_values(rank, row), strict=True)
     for index, (heading, text, value) in enumerate(texts):
         tag, scope = ("th", ' scope="row"') if heading == "Method" else ("td", "")
-        bar = ""
-        if index == _DIFFERENCE and row.against_base and widest:
-            bar = _bar(row.against_base.difference / widest, negative)
+        found = compared.get(index)
+        picture = _interval(found, reach) if found is not None and reach else ""
         parts.append(
-            f'<{tag}{scope}{_alignment(heading)} data-value="{escape(value)}">'
-            f"{bar}{escape(text)}</{tag}>"
+            f'<{tag}{scope}{_class(heading)} data-value="{escape(value)}">'
+            f"{picture}{escape(text)}</{tag}>"
         )
     return f"<tr>{''.join(parts)}</tr>"
 
 
+def _reach(section: Sequence[Row]) -> float:
+    """The largest distance from 0 that a picture of the table has to show."""
+    found = [each for row in section for each in (row.against_base, row.against_above) if each]
+    ends = [abs(each.difference) for each in found]
+    ends += [abs(end) for each in found if each.interval for end in each.interval[1:]]
+    return max(ends, default=0.0)
+
+
 def _sort_values(rank: int, row: Row) -> list[str]:
-    compared = row.against_base
+    compared, other = row.against_base, row.against_above
     values = [
         *(row.mean[name] for name in METRICS),
         compared.difference if compared else None,
         compared.p if compared else None,
+        other.difference if other else None,
         row.params,
         row.bytes_per_event,
         row.train_seconds,
     ]
     numbers = ["" if value is None else repr(value) for value in values]
-    return [str(rank), row.method, row.encoder, *numbers]
+    return [str(rank), row.method, row.encoder, row.reads, *numbers]
 
 
-def _bar(share: float, negative: bool) -> str:
-    """A bar from zero to ``share`` of the widest; zero is in the middle if any row is negative."""
-    zero, scale = (50.0, 50.0) if negative else (0.0, 100.0)
-    width = abs(share) * scale
-    left = zero if share >= 0 else zero - width
-    kind = ' class="down"' if share < 0 else ""
-    style = f"left:{left:.1f}%;width:{width:.1f}%"
-    return f'<span class="bar" aria-hidden="true"><i{kind} style="{style}"></i></span>'
+def _interval(compared: Comparison, reach: float) -> str:
+    """A picture: zero as a vertical line, the difference as a dot, its interval as a bar.
+
+    Args:
+        compared: what to draw.
+        reach: what half of the width stands for.
+    """
+
+    def x(value: float) -> str:
+        return f"{_WIDE / 2 + value / reach * (_WIDE / 2 - 4):.1f}"
+
+    kind = "none" if compared.holds_zero else "up" if compared.difference > 0 else "down"
+    middle = _HIGH // 2
+    bar = ""
+    if compared.interval is not None:
+        low, high = x(compared.interval.low), x(compared.interval.high)
+        bar = f'<line class="{kind}" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>'
+    return (
+        f'<svg width="{_WIDE}" height="{_HIGH}" aria-hidden="true">'
+        f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="0" y2="{_HIGH}"/>{bar}'
+        f'<circle class="{kind}" cx="{x(compared.difference)}" cy="{middle}" r="3"/></svg>'
+    )
+
+
+def _class(heading: str) -> str:
+    if heading == "Reads":
+        return ' class="text reads"'
+    if heading.startswith("dAUC"):
+        return ' class="difference"'
+    return _alignment(heading)
 
 
 def _alignment(heading: str) -> str:

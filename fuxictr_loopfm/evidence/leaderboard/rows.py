@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -14,15 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtr
 
-from fuxictr_loopfm.config.identity import compared_config
-from fuxictr_loopfm.errors import DataError
-from fuxictr_loopfm.evidence.methods import BASE, METHODS
-from fuxictr_loopfm.files import atomic
+from fuxictr_loopfm.analysis.resampling import Estimate
+from fuxictr_loopfm.evidence.leaderboard.groups import RunGroup, group_runs, require_comparable
+from fuxictr_loopfm.evidence.leaderboard.reading import what_it_reads
+from fuxictr_loopfm.evidence.leaderboard.standing import above, best
+from fuxictr_loopfm.evidence.methods import BASE, GROUPS, METHODS, group_of
+from fuxictr_loopfm.records import comparison
 from fuxictr_loopfm.records.record import METRICS, RunRecord
 
 COLUMNS = (
-    "dataset_id", "model", "method", "encoder", "seeds",
+    "dataset_id", "model", "group", "method", "encoder", "reads", "seeds",
     *(name for metric in METRICS for name in (metric, f"{metric}_std")),
+    *(f"dAUC_{other}{end}" for other in ("base", "above") for end in ("", "_low", "_high")),
+    "above",
     "params", "bytes_per_event", "train_seconds",
 )  # fmt: skip
 _ORDER: dict[str, float] = {method: place for place, method in enumerate(METHODS)}
@@ -33,17 +36,27 @@ _SAME = 1e-12
 
 
 class Comparison(NamedTuple):
-    """A row against ``base`` of the same model and data set, paired by seed.
+    """A row against another one of the same model and data set, paired by seed.
 
     Attributes:
         seeds: how many seeds both have.
         difference: mean difference of AUC over those seeds.
-        p: two-sided p value of the paired t-test; None with one seed or without any variance.
+        p: two-sided p value of the paired t-test over them; None with one seed or without any
+            variance.
+        interval: the difference with its 95% interval over users; None where none was recorded.
+        other: the other row's method.
     """
 
     seeds: int
     difference: float
     p: float | None
+    interval: Estimate | None = None
+    other: str = BASE
+
+    @property
+    def holds_zero(self) -> bool:
+        """True if the interval does, so that no difference was shown."""
+        return self.interval is not None and self.interval.low <= 0 <= self.interval.high
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,9 @@ class Row:
         std: per metric the sample standard deviation (ddof 1), None with one seed.
         train_seconds: mean over the seeds.
         against_base: None for ``base`` itself and where no seed is shared with it.
+        against_above: the same against the best row of the nearest group above that has rows.
+        group: what it needs at serving, a key of ``GROUPS``; "" for methods that no one grouped.
+        reads: what it was given beside its features, in words.
         warnings: what the records say against their metrics, each with its seeds.
     """
 
@@ -71,123 +87,47 @@ class Row:
     bytes_per_event: float
     train_seconds: float
     against_base: Comparison | None
+    against_above: Comparison | None = None
+    group: str = ""
+    reads: str = ""
     warnings: tuple[str, ...] = ()
 
 
-class RunGroup(NamedTuple):
-    """The runs of one configuration by seed, and the encoder text that tells it apart."""
-
-    encoder: str
-    runs: dict[int, RunRecord]
+Recorded = Mapping[tuple[str, str], comparison.Comparison]
 
 
-def summarise(records: Sequence[RunRecord]) -> list[Row]:
+def summarise(
+    records: Sequence[RunRecord], comparisons: Iterable[comparison.Comparison] = ()
+) -> list[Row]:
     """One row per configuration, ordered by data set, model, method and encoder.
 
     Of several runs of one configuration and seed the newest counts (``describe`` says so).
+
+    Args:
+        records: of the runs.
+        comparisons: their recorded differences; those of other runs are passed over.
 
     Raises:
         DataError: see ``require_comparable``.
     """
     require_comparable(records)
-    groups = group_runs(records)
-    bases = _best_bases(groups)
-    rows = [_row(group, bases) for group in groups]
+    recorded = {(each.first, each.second): each for each in comparisons}
+    by_place: dict[tuple[str, str], list[RunGroup]] = defaultdict(list)
+    for group in group_runs(records):
+        by_place[group.place].append(group)
+    rows = [_row(group, same, recorded) for same in by_place.values() for group in same]
     return sorted(rows, key=_position)
 
 
 def sections(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
-    """The rows of each (data set, model), by AUC descending; equal AUCs keep the methods' order."""
+    """The rows of each (data set, model): by group, then by AUC descending.
+
+    Equal AUCs keep the methods' order; methods without a group come last.
+    """
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         found[row.dataset_id, row.model].append(row)
-    return {
-        key: sorted(section, key=lambda row: (-(row.mean["AUC"] or 0.0), _position(row)))
-        for key, section in found.items()
-    }
-
-
-def require_comparable(records: Sequence[RunRecord]) -> None:
-    """Refuse records whose numbers may not stand in one table.
-
-    Raises:
-        DataError: no records, or records of two protocols, or of one data set in two splits or
-            states.
-    """
-    if not records:
-        raise DataError("leaderboard: expected run records, found none; run a benchmark first")
-    protocols = sorted({run.protocol for run in records})
-    if len(protocols) > 1:
-        raise DataError(
-            f"leaderboard, protocol: expected one, found {', '.join(protocols)}; numbers of "
-            "different protocols are not comparable: make one leaderboard for each"
-        )
-    by_dataset: dict[str, list[RunRecord]] = defaultdict(list)
-    for run in records:
-        by_dataset[run.dataset_id].append(run)
-    for dataset_id, runs in by_dataset.items():
-        data = sorted({run.fingerprints["data"] for run in runs})
-        if len(data) > 1:
-            raise DataError(
-                f"leaderboard, data of {dataset_id}: expected one fingerprint, found "
-                f"{', '.join(data)}: the data set was prepared anew in between. Run the older ones "
-                "again, or make one leaderboard for each"
-            )
-        splits = sorted({run.split for run in runs})
-        if len(splits) > 1:
-            raise DataError(
-                f"leaderboard, split of {dataset_id}: expected one, found "
-                f"{' / '.join(map(repr, splits))}; make one leaderboard for each"
-            )
-
-
-def newest_runs(records: Iterable[RunRecord]) -> tuple[list[RunRecord], list[str]]:
-    """The newest run of each configuration and seed, oldest first, and a remark per run dropped."""
-    kept: dict[tuple[Any, ...], RunRecord] = {}
-    dropped: dict[tuple[Any, ...], int] = defaultdict(int)
-    for run in sorted(records, key=lambda run: run.started_at):
-        name = (run.dataset_id, run.model, run.method, run.encoder, run.seed)
-        key = (*name, atomic.fingerprint(compared_config(run.config)))
-        older = kept.pop(key, run)
-        dropped[key] += older != run
-        kept[key] = run
-    notes = [
-        f"{key[0]}, {key[1]}, {' '.join(filter(None, key[2:4]))}, seed {key[4]}: {count + 1} runs "
-        f"of the same configuration, the newest ({kept[key].started}) counts."
-        for key, count in dropped.items()
-        if count
-    ]
-    return list(kept.values()), notes
-
-
-def group_runs(records: Iterable[RunRecord]) -> list[RunGroup]:
-    """The newest runs by configuration; only the seed differs within a group."""
-    named: dict[tuple[str, ...], dict[str, dict[int, RunRecord]]] = {}
-    for run in newest_runs(records)[0]:
-        name = (run.dataset_id, run.model, run.method, run.encoder)
-        by_config = named.setdefault(name, {})
-        by_config.setdefault(atomic.fingerprint(compared_config(run.config)), {})[run.seed] = run
-    groups = []
-    for (*_, encoder), by_config in named.items():
-        variants = list(by_config.values())
-        texts = _differences(
-            [compared_config(next(iter(runs.values())).config) for runs in variants]
-        )
-        for runs, text in zip(variants, texts, strict=True):
-            groups.append(RunGroup(f"{encoder} {text}".strip(), runs))
-    return groups
-
-
-def _differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each configuration its values of the keys in which not all agree: "lr=0.1 seed=2"."""
-    shown = [{key: _value_text(value) for key, value in config.items()} for config in configs]
-    keys = sorted(set().union(*shown))
-    differing = [key for key in keys if len({config.get(key) for config in shown}) > 1]
-    return [" ".join(f"{key}={config.get(key, 'unset')}" for key in differing) for config in shown]
-
-
-def _value_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return {key: sorted(section, key=_standing) for key, section in found.items()}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -195,20 +135,21 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(present) if len(present) == len(values) else None
 
 
-def _best_bases(groups: Iterable[RunGroup]) -> dict[tuple[str, str], dict[int, RunRecord]]:
-    """The runs of ``base`` per (data set, model); of several configurations the best by AUC."""
-    best: dict[tuple[str, str], tuple[float, dict[int, RunRecord]]] = {}
-    for group in groups:
-        run = next(iter(group.runs.values()))
-        if run.method == BASE:
-            mean = statistics.fmean(item.metrics["AUC"] for item in group.runs.values())
-            key = (run.dataset_id, run.model)
-            if key not in best or mean > best[key][0]:
-                best[key] = (mean, group.runs)
-    return {key: runs for key, (_, runs) in best.items()}
+def ranks(section: Sequence[Row]) -> list[int]:
+    """Rank by AUC, from 1, of each row of a section, over all of its groups."""
+    order = sorted(range(len(section)), key=lambda n: -(section[n].mean["AUC"] or 0.0))
+    found = [0] * len(section)
+    for rank, number in enumerate(order, start=1):
+        found[number] = rank
+    return found
 
 
-def _row(group: RunGroup, bases: Mapping[tuple[str, str], dict[int, RunRecord]]) -> Row:
+def _standing(row: Row) -> tuple[Any, ...]:
+    group = list(GROUPS).index(row.group) if row.group else len(GROUPS)
+    return group, -(row.mean["AUC"] or 0.0), _position(row)
+
+
+def _row(group: RunGroup, same: Sequence[RunGroup], recorded: Recorded) -> Row:
     seeds = tuple(sorted(group.runs))
     runs = [group.runs[seed] for seed in seeds]
     mean, std = {}, {}
@@ -219,7 +160,7 @@ def _row(group: RunGroup, bases: Mapping[tuple[str, str], dict[int, RunRecord]])
         whole = len(complete) == len(values) > 1
         std[metric] = statistics.stdev(complete) if whole else None
     first = runs[0]
-    base = bases.get((first.dataset_id, first.model), {})
+    base = best([each for each in same if each.run.method == BASE])
     return Row(
         dataset_id=first.dataset_id,
         model=first.model,
@@ -231,7 +172,10 @@ def _row(group: RunGroup, bases: Mapping[tuple[str, str], dict[int, RunRecord]])
         params=max(run.params for run in runs),
         bytes_per_event=max(run.bytes_per_event for run in runs),
         train_seconds=statistics.fmean(run.train_seconds for run in runs),
-        against_base=_compare(group.runs, base) if base is not group.runs else None,
+        against_base=_compare(group, base, recorded),
+        against_above=_compare(group, above(group, same), recorded),
+        group=group_of(first.method) or "",
+        reads=what_it_reads(first),
         warnings=_warnings(runs),
     )
 
@@ -245,18 +189,25 @@ def _warnings(runs: Iterable[RunRecord]) -> tuple[str, ...]:
     return tuple(f"seed {', '.join(map(str, found))}: {text}" for text, found in seeds.items())
 
 
-def _compare(runs: Mapping[int, RunRecord], base: Mapping[int, RunRecord]) -> Comparison | None:
+def _compare(group: RunGroup, other: RunGroup | None, recorded: Recorded) -> Comparison | None:
+    if other is None or other is group:
+        return None
+    runs, base = group.runs, other.runs
     shared = sorted(set(runs) & set(base))
     if not shared:
         return None
+    marks = comparison.arm_mark(runs.values()), comparison.arm_mark(base.values())
+    found = recorded.get(marks)
+    interval = None if found is None else Estimate(*found.metrics["AUC"])
     differences = np.array(
         [runs[seed].metrics["AUC"] - base[seed].metrics["AUC"] for seed in shared]
     )
     mean, count = float(differences.mean()), len(shared)
-    if count == 1 or np.ptp(differences) < _SAME:
-        return Comparison(count, mean, None)
-    t = mean / (float(differences.std(ddof=1)) / math.sqrt(count))
-    return Comparison(count, mean, float(2 * stdtr(count - 1, -abs(t))))
+    p = None
+    if count > 1 and np.ptp(differences) >= _SAME:
+        t = mean / (float(differences.std(ddof=1)) / math.sqrt(count))
+        p = float(2 * stdtr(count - 1, -abs(t)))
+    return Comparison(count, mean, p, interval, other.run.method)
 
 
 def _position(row: Row) -> tuple[Any, ...]:

@@ -140,7 +140,9 @@ def _our_cells(
     marked += [replace(run, method=_COMPARED) for run in own]
     found = next(one for one in summarise(marked) if one.method == _COMPARED)
     shown = dict(zip(OUR_HEADINGS, cells(1, found), strict=True))
-    return [shown[name] for name in ("AUC", f"dAUC vs {BASE}", "p", "Logloss", "NE")]
+    gain = found.against_base
+    difference = NO_VALUE if gain is None else f"{gain.difference:+.4f}"
+    return [shown["AUC"], difference, *(shown[name] for name in ("p over seeds", "Logloss", "NE"))]
 
 
 def _note(table: PaperTable, row: TableRow, dataset_id: str, has_figure: bool, ran: bool) -> str:

@@ -55,7 +55,8 @@ def run_table(
     verticals = table.verticals(models)
     command = paper_command(table, prepared.spec.dataset_id, seeds, models, zoo)
     names = tuple(vertical.name for vertical in verticals)
-    plan = BenchmarkPlan(names, (BASE,), seeds, out, zoo, gpu, command, jobs=jobs)
+    # The paper has one teacher.
+    plan = BenchmarkPlan(names, (BASE,), seeds, out, zoo, gpu, command, jobs=jobs, teacher_seeds=1)
     benchmark = Benchmark(checkout, prepared, plan)
     entries: list[Entry] = []
     for vertical in verticals:

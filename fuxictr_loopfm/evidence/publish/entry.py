@@ -14,6 +14,7 @@ from fuxictr_loopfm.evidence.leaderboard.rows import sections, summarise
 from fuxictr_loopfm.evidence.leaderboard.text import EXPLANATION
 from fuxictr_loopfm.evidence.paper.table import PaperTable
 from fuxictr_loopfm.evidence.tables import code_block, csv_text
+from fuxictr_loopfm.records.comparison import Comparison
 from fuxictr_loopfm.records.record import METRICS, RunRecord
 
 RUN_COLUMNS = (
@@ -36,6 +37,7 @@ class Entry:
         script: preparation script from the checkout's root, "" if there is none.
         tables: the published tables of the paper that show it.
         tuners: names of its tuner files.
+        comparisons: differences between its rows, as recorded.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Entry:
     script: str
     tables: tuple[PaperTable, ...]
     tuners: tuple[str, ...]
+    comparisons: tuple[Comparison, ...] = ()
 
 
 def runs_csv(records: Iterable[RunRecord]) -> str:
@@ -162,19 +165,19 @@ def _results(entry: Entry) -> list[str]:
         parts.append(
             "Defaults of this package, as in the [leaderboard](../leaderboard.md) of the data set:"
         )
-        parts += _tables(leaderboard)
+        parts += _tables(leaderboard, entry.comparisons)
     if paper:
         links = ", ".join(
             f"[{table.number}](../paper/{table.file_name}.md)" for table in entry.tables
         )
         parts.append(f"Rows of the paper's tables ({links}), which compare them as the paper does:")
-        parts += _tables(paper)
+        parts += _tables(paper, entry.comparisons)
     return [*parts, EXPLANATION]
 
 
-def _tables(records: Sequence[RunRecord]) -> list[str]:
+def _tables(records: Sequence[RunRecord], comparisons: Sequence[Comparison]) -> list[str]:
     parts = []
-    for (_, model), rows in sections(summarise(records)).items():
+    for (_, model), rows in sections(summarise(records, comparisons)).items():
         parts += [f"**{model}**", to_markdown_table(rows)]
     notes = describe(records).notes
     return [*parts, *([_list(notes)] if notes else [])]
@@ -185,6 +188,11 @@ def _files(entry: Entry) -> list[str]:
         f"[records.jsonl](records.jsonl): the records of all {_runs(len(entry.records))} with "
         "configuration, seed, metrics and identity of data, code, teacher and store; what most "
         "runs share stands in its first line (`loopfm leaderboard records.jsonl` reads it)",
+        *(
+            ["[comparisons.jsonl](comparisons.jsonl): differences between rows, with intervals"]
+            if entry.comparisons
+            else []
+        ),
         f"[{entry.name}.csv]({entry.name}.csv): one line per run",
         "[environment.txt](environment.txt): versions and machines",
         "[model_config.yaml](model_config.yaml), [dataset_config.yaml](dataset_config.yaml): "

@@ -17,6 +17,7 @@ from fuxictr_loopfm.config.folders import load_params
 from fuxictr_loopfm.errors import DataError
 from fuxictr_loopfm.evidence.benchmark.configs import folder_name
 from fuxictr_loopfm.evidence.benchmark.results import RECORDS as PREDICTIONS
+from fuxictr_loopfm.evidence.leaderboard.groups import group_runs
 from fuxictr_loopfm.evidence.leaderboard.render import leaderboard_texts, render_table
 from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.evidence.paper.ratio import joined_ratios
@@ -31,8 +32,14 @@ from fuxictr_loopfm.evidence.publish.tables import (
 )
 from fuxictr_loopfm.evidence.publish.tuner import tuner_text
 from fuxictr_loopfm.files.atomic import write_text
+from fuxictr_loopfm.records.comparison import (
+    Comparison,
+    arm_mark,
+    comparisons_text,
+    read_comparisons,
+)
 from fuxictr_loopfm.records.packing import packed
-from fuxictr_loopfm.records.record import RunRecord, read_records
+from fuxictr_loopfm.records.record import COMPARISONS, RunRecord, read_records
 
 RECORDS = "records.jsonl"
 _MARKED = re.compile(
@@ -48,6 +55,7 @@ class Source:
         records: all runs at hand; those that no page shows are left out.
         definitions: the paper's tables by number.
         wanted: numbers of those that are published in any case.
+        comparisons: differences between them, as recorded.
         ratios: text of the transfer ratios' JSON file by table.
     """
 
@@ -56,6 +64,7 @@ class Source:
     definitions: Mapping[int, PaperTable]
     wanted: frozenset[int] = frozenset()
     ratios: Mapping[int, str] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
 
 
 def publish(
@@ -89,6 +98,8 @@ def publish(
     left_out = {}
     for dataset_id in sorted(found) if results else datasets(checkout):
         source = _merged(committed(checkout, dataset_id), given, tables)
+        new = read_comparisons(results)
+        source = replace(source, comparisons=(*source.comparisons, *new))
         kept, _ = _kept(source)
         entries = sorted({_entry_name(run) for run in kept})
         _write(missing_configuration(checkout, dataset_id, entries, results))
@@ -117,7 +128,8 @@ def committed(checkout: Checkout, dataset_id: str) -> Source:
         if path.is_file():
             ratios[number] = path.read_text(encoding="utf-8")
     records = tuple(read_records(files)) if files else ()
-    return Source(dataset_id, records, definitions, frozenset(wanted), ratios)
+    comparisons = tuple(read_comparisons(files))
+    return Source(dataset_id, records, definitions, frozenset(wanted), ratios, comparisons)
 
 
 def rendered(checkout: Checkout, source: Source) -> dict[Path, str]:
@@ -131,7 +143,7 @@ def rendered(checkout: Checkout, source: Source) -> dict[Path, str]:
     kept, filled = _kept(source)
     tables = source.definitions
     board = sorted((run for run in kept if run.paper_table is None), key=_position)
-    texts = leaderboard_texts(board) if board else {}
+    texts = leaderboard_texts(board, source.comparisons) if board else {}
     pages = {folder / name: text for name, text in texts.items()}
     for name, text in table_texts(tables, filled, source.ratios).items():
         pages[folder / "paper" / name] = text
@@ -146,6 +158,7 @@ def rendered(checkout: Checkout, source: Source) -> dict[Path, str]:
             script.relative_to(checkout.root).as_posix() if script else "",
             tuple(tables[n] for n, found in filled.items() if shown & {r.model for r in found}),
             tuple(tuners),
+            _between(runs, source.comparisons),
         )
         texts = {
             "README.md": readme_text(entry),
@@ -154,6 +167,8 @@ def rendered(checkout: Checkout, source: Source) -> dict[Path, str]:
             "environment.txt": environment_text(runs),
             **tuners,
         }
+        if entry.comparisons:
+            texts[COMPARISONS] = comparisons_text(entry.comparisons)
         pages |= {folder / name / file: text for file, text in texts.items()}
     return pages
 
@@ -171,13 +186,14 @@ def filled_document(checkout: Checkout, text: str) -> str:
 
     def table(match: re.Match[str]) -> str:
         opening, dataset_id, model, closing = match.groups()
-        runs = [run for run in committed(checkout, dataset_id).records if run.paper_table is None]
+        source = committed(checkout, dataset_id)
+        runs = [run for run in source.records if run.paper_table is None]
         if not runs:
             raise DataError(
                 f"{opening.strip()}: expected published runs of {dataset_id}, found none; "
                 f"data sets: {datasets(checkout)}. Publish its runs first, or correct the mark."
             )
-        return f"{opening}{render_table(runs, model).strip()}\n{closing}"
+        return f"{opening}{render_table(runs, model, source.comparisons).strip()}\n{closing}"
 
     return _MARKED.sub(table, text)
 
@@ -245,6 +261,15 @@ def _kept(source: Source) -> tuple[list[RunRecord], dict[int, list[RunRecord]]]:
     shown = {(run.expid, run.seed) for runs in filled.values() for run in runs}
     kept = [r for r in source.records if r.paper_table is None or (r.expid, r.seed) in shown]
     return kept, filled
+
+
+def _between(
+    runs: Sequence[RunRecord], comparisons: Iterable[Comparison]
+) -> tuple[Comparison, ...]:
+    """The comparisons of these runs' rows with each other, each once."""
+    marks = {arm_mark(group.runs.values()) for group in group_runs(runs)}
+    found = {(each.first, each.second): each for each in comparisons}
+    return tuple(found[key] for key in sorted(found) if {*key} <= marks)
 
 
 def _entry_name(run: RunRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fuxictr_loopfm.records.comparison import Comparison, arm_mark
 from fuxictr_loopfm.records.record import RunRecord
 from tests.made_up import run_record
 
@@ -31,3 +32,20 @@ def run(
 def seeds(method: str, aucs: list[float], **changes: Any) -> list[RunRecord]:
     """A run per AUC, with the seeds 1, 2 and so on."""
     return [run(method, seed, auc, **changes) for seed, auc in enumerate(aucs, start=1)]
+
+
+def compared(
+    first: list[RunRecord], second: list[RunRecord], value: float, low: float, high: float
+) -> Comparison:
+    """A recorded difference of AUC between two arms."""
+    return Comparison(
+        arm_mark(first),
+        arm_mark(second),
+        (first[0].method, second[0].method),
+        tuple(run.seed for run in first),
+        {"AUC": [value, low, high]},
+        users=10,
+        rows=100,
+        resamples=1000,
+        resampling_seed=0,
+    )

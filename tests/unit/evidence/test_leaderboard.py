@@ -70,7 +70,7 @@ def test_no_p_value_is_claimed_without_variance_or_with_one_seed():
     assert same.against_base.difference == pytest.approx(0.1)
     assert same.against_base.p is None
     one = summarise([run(), run("KD", auc=0.75)])[1]
-    assert one.against_base == (1, pytest.approx(0.05), None)
+    assert one.against_base == (1, pytest.approx(0.05), None, None, "base")
     apart = summarise([run(seed=1), run("KD", seed=2)])[1]
     assert apart.against_base is None
 
@@ -172,8 +172,9 @@ def test_csv_has_exactly_the_agreed_columns_and_blanks_where_there_is_no_value()
     records.append(run("LoopFM", auc=0.75, gauc=None, bytes_per_event=38.5, encoder='a,"b'))
     text = to_csv(summarise(records))
     assert text.splitlines()[0] == (
-        "dataset_id,model,method,encoder,seeds,AUC,AUC_std,gAUC,gAUC_std,logloss,logloss_std,"
-        "NE,NE_std,params,bytes_per_event,train_seconds"
+        "dataset_id,model,group,method,encoder,reads,seeds,AUC,AUC_std,gAUC,gAUC_std,logloss,"
+        "logloss_std,NE,NE_std,dAUC_base,dAUC_base_low,dAUC_base_high,dAUC_above,dAUC_above_low,"
+        "dAUC_above_high,above,params,bytes_per_event,train_seconds"
     )
     base, loop = csv.DictReader(io.StringIO(text))
     assert (base["seeds"], base["AUC"], base["AUC_std"]) == ("2", "0.750000", "0.070711")
@@ -186,16 +187,17 @@ def test_markdown_table_ranks_by_auc_and_shows_four_decimals():
     records = seeds("base", [0.70, 0.71, 0.69]) + seeds("KD", [0.73, 0.72, 0.71], params=12345)
     lines = render_table(records, "DeepFM").splitlines()
     assert lines[0] == (
-        "| Rank | Method | Encoder | AUC | gAUC | Logloss | NE | dAUC vs base | p | Params "
-        "| Bytes/event | Train s |"
+        "| Rank | Method | Encoder | Reads | AUC | gAUC | Logloss | NE | dAUC vs base [95%] "
+        "| p over seeds | dAUC vs group above [95%] | Params | Bytes/event | Train s |"
     )
     p = ttest_rel([0.73, 0.72, 0.71], [0.70, 0.71, 0.69]).pvalue
-    assert lines[2] == (
-        f"| 1 | KD | - | 0.7200 ± 0.0100 | 0.6000 ± 0.0000 | 0.5000 ± 0.0000 | 0.9000 ± 0.0000 "
-        f"| +0.0200 | {p:.4f} (n=3) | 12,345 | 0 | 1.0 |"
+    assert lines[2].startswith("| **Needs nothing at serving** |  |")
+    assert lines[3] == (
+        f"| 1 | KD | - | - | 0.7200 ± 0.0100 | 0.6000 ± 0.0000 | 0.5000 ± 0.0000 | 0.9000 ± 0.0000 "
+        f"| +0.0200 \\[-\\] | {p:.4f} (n=3) | - | 12,345 | 0 | 1.0 |"
     )
-    assert lines[3].startswith("| 2 | base | - | 0.7000 ± 0.0100 |")
-    assert lines[3].endswith("| - | - | 1,000 | 0 | 1.0 |")
+    assert lines[4].startswith("| 2 | base | - | - | 0.7000 ± 0.0100 |")
+    assert lines[4].endswith("| - | - | - | 1,000 | 0 | 1.0 |")
 
 
 def test_markdown_page_tells_protocol_split_environment_commands_and_has_a_table_per_model():
@@ -221,8 +223,8 @@ def test_a_command_cannot_end_its_code_block():
 
 
 def test_markdown_keeps_hostile_text_literal_within_its_cell():
-    line = render_table([run("KD", encoder=HOSTILE)], "DeepFM").splitlines()[2]
-    assert len(re.split(r"(?<!\\)\|", line)) == 12 + 2
+    line = render_table([run("KD", encoder=HOSTILE)], "DeepFM").splitlines()[3]
+    assert len(re.split(r"(?<!\\)\|", line)) == 14 + 2
     assert "<" not in line and r"\|\`\*x\*\`" in line and r"\_u\_ a_b \[l\](m) # h" in line
     assert "&amp;amp;" in line
 
@@ -231,11 +233,14 @@ def test_terminal_table_is_aligned():
     records = seeds("base", [0.70, 0.71]) + seeds(
         "KD+LoopFM+label", [0.73, 0.75], encoder="din x=1"
     )
-    name, _, header, _, first, second = to_terminal(summarise(records)).splitlines()
+    name, _, header, _, *lines = to_terminal(summarise(records)).splitlines()
+    second, first = lines[1], lines[3]
+    assert [line for line in lines if line.startswith("[")] == [lines[0], lines[2]]
     assert name == "tiny_s1  DeepFM"
-    start, end = header.index("Encoder"), header.index("dAUC vs base") + len("dAUC vs base")
+    start, title = header.index("Encoder"), "dAUC vs base [95%]"
+    end = header.index(title) + len(title)
     assert first[start:].startswith("din x=1") and second[start:].startswith("-")
-    assert first[:end].endswith("+0.0350") and second[:end].endswith("-")
+    assert first[:end].endswith("+0.0350 [-]") and second[:end].endswith("-")
     assert len(header) == len(first) == len(second)
 
 
