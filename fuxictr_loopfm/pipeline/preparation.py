@@ -7,6 +7,8 @@ that was asked for last; whoever follows it keeps what it led to.
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import logging
 import os
@@ -34,7 +36,7 @@ ERROR_LINE = re.compile(rb"(?:^|[\r\n])(error: )")
 
 
 def raw_identity(raw: Path | None, script: Path, options: list[str]) -> dict[str, Any]:
-    """What the prepared data depend on: script, options, and the raw files' sizes and times.
+    """What the prepared data depend on: code, options, and the raw files' sizes and times.
 
     The folder counts, too: sizes and whole seconds of two copies may agree.
     """
@@ -46,7 +48,39 @@ def raw_identity(raw: Path | None, script: Path, options: list[str]) -> dict[str
             name = path.relative_to(raw).as_posix()
             files[name] = [status.st_size, status.st_mtime_ns]
     place = None if raw is None else str(raw.resolve())
-    return {"script": sha256_file(script), "options": options, "raw": place, "files": files}
+    return {"script": _code_identity(script), "options": options, "raw": place, "files": files}
+
+
+def _code_identity(script: Path) -> str:
+    """SHA-256 of a script, and of the modules beside it that it imports, directly or not."""
+    code, pending = [script], [script]
+    while pending:
+        for name in _imported(pending.pop()):
+            path = script.with_name(f"{name}.py")
+            if path.is_file() and path not in code:
+                code.append(path)
+                pending.append(path)
+    if code == [script]:
+        return sha256_file(script)
+    digest = hashlib.sha256()
+    for path in sorted(code):
+        digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _imported(file: Path) -> set[str]:
+    """Names of the modules that a source file imports; what is wrong with it, running it says."""
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
 
 
 def prepare(

@@ -127,6 +127,19 @@ def test_a_single_raw_file_counts_by_size_and_time(tmp_path: Path) -> None:
     assert raw_identity(None, script, ["--x"]) != raw_identity(None, script, [])
 
 
+def test_modules_that_a_script_imports_count_and_no_others(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import json\nfrom _tables import read\n")
+    (tmp_path / "_tables.py").write_text("from _common import check\nimport script\n")
+    (tmp_path / "_common.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    before = raw_identity(None, script, [])
+    (tmp_path / "other.py").write_text("# changed\n")
+    assert raw_identity(None, script, []) == before
+    (tmp_path / "_common.py").write_text("# changed\n")
+    assert raw_identity(None, script, []) != before
+
+
 def test_the_dev_set_lies_beside_the_whole_one(checkout: Checkout, raw: Path) -> None:
     whole = prepare(checkout, DATASET, raw)
     dev = prepare(checkout, DATASET, raw, drop_last_period=True)
