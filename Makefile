@@ -20,7 +20,7 @@ BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MOD
 help: ## List the targets.
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-quickstart: $(READY) ## Close the loop on MovieLens-100K: 8 methods, 3 seeds, a leaderboard.
+quickstart: $(READY) ## Close the loop on MovieLens-100K: 12 methods and the teacher, 3 seeds, a leaderboard.
 	@$(BIN)/loopfm benchmark --dataset MovieLens100K_s1 --seeds 3 --models DeepFM --out runs/quickstart
 
 benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= TEACHER_SEEDS= JOBS= OUT= ZOO= GPU= DEV=1]: a leaderboard.

@@ -44,9 +44,9 @@ dd ul { margin: 0; padding-left: 1.1rem; }
 summary { cursor: pointer; }
 pre { overflow-x: auto; margin: .4rem 0; padding: .6rem .8rem; background: var(--shade); }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: 13.5px;
+table { border-collapse: collapse; width: 100%; font-size: 12.5px;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .5rem; white-space: nowrap; text-align: right; vertical-align: top; }
+th, td { padding: .4rem .3rem; white-space: nowrap; text-align: right; vertical-align: top; }
 thead th { white-space: normal; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 tbody tr { border-top: 1px solid var(--line); }
@@ -55,12 +55,14 @@ thead { background: var(--shade); }
 tbody th { font-weight: 600; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible, .scroll:focus-visible { outline: 2px solid var(--up); }
-th button::after { content: "\\2195"; color: var(--soft); padding-left: .15em; }
+th button:hover { text-decoration: underline dotted; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: var(--text); }
 th[aria-sort=descending] button::after { content: "\\2193"; color: var(--text); }
-td.difference { text-align: left; white-space: normal; min-width: 11.5rem; }
+td.difference { text-align: left; white-space: normal; min-width: 8.6rem; }
+.whole { white-space: nowrap; }
+td.metric { white-space: normal; min-width: 4.5rem; }
 td.difference svg { display: block; }
-td.reads { white-space: normal; min-width: 9rem; max-width: 16rem; }
+td.reads { white-space: normal; min-width: 8rem; max-width: 16rem; }
 tr.group th { text-align: left; padding-top: .9rem; color: var(--soft); background: var(--page);
   white-space: normal; }
 tbody + tbody { border-top: 2px solid var(--line); }
@@ -178,7 +180,7 @@ def _line(rank: int, row: Row, reach: float) -> str:
         picture = _interval(found, reach) if found is not None and reach else ""
         parts.append(
             f'<{tag}{scope}{_class(heading)} data-value="{escape(value)}">'
-            f"{picture}{escape(text)}</{tag}>"
+            f"{picture}{_marked_up(text)}</{tag}>"
         )
     return f"<tr>{''.join(parts)}</tr>"
 
@@ -230,11 +232,23 @@ def _interval(compared: Comparison, reach: float) -> str:
     )
 
 
+def _marked_up(text: str) -> str:
+    """A cell's text, whose interval is not broken over two lines."""
+    head, bracket, rest = text.partition("[")
+    inside, closing, after = rest.partition("]")
+    if not closing:
+        return escape(text)
+    whole = escape(bracket + inside + closing)
+    return f'{escape(head)}<span class="whole">{whole}</span>{escape(after)}'
+
+
 def _class(heading: str) -> str:
     if heading == "Reads":
         return ' class="text reads"'
     if heading.startswith("dAUC"):
         return ' class="difference"'
+    if heading in ("AUC", "gAUC", "Logloss", "NE", "p over seeds"):
+        return ' class="metric"'
     return _alignment(heading)
 
 

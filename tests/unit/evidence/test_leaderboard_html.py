@@ -25,7 +25,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         self.cell = tag in ("td", "th") or (
-            self.cell and tag in ("button", "svg", "line", "circle")
+            self.cell and tag in ("button", "span", "svg", "line", "circle")
         )
         if tag == "tr":
             self.rows.append([])
@@ -90,6 +90,6 @@ def test_html_draws_a_difference_as_a_dot_and_its_interval_as_a_bar():
     )
     assert dot["class"] == "up" and float(dot["cx"]) == pytest.approx(48 + 44 / 2, abs=0.1)
     assert (float(bar[0]["x1"]), float(bar[0]["x2"])) == pytest.approx((59, 92), abs=0.1)
-    assert float(zero[0]["x1"]) == 48 and "+0.0200 [+0.0100, +0.0400]" in text
+    assert float(zero[0]["x1"]) == 48 and ">[+0.0100, +0.0400]<" in text
     _, parsed = page([*base, *kd], [compared(kd, base, 0.02, -0.01, 0.04)])
     assert [a["class"] for tag, a in parsed.tags if tag == "circle"] == ["none"]
