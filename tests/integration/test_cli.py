@@ -232,7 +232,7 @@ def test_benchmark_and_leaderboard(
     written = {path.name for path in out.iterdir()}
     assert written >= {"leaderboard.csv", "leaderboard.md", "leaderboard.html", "records"}
     rows = (out / "leaderboard.csv").read_text().splitlines()
-    assert len(rows) == 3 and rows[0].startswith("dataset_id,model,method,encoder,seeds,AUC,")
+    assert len(rows) == 3 and rows[0].startswith("dataset_id,model,group,method,")
     command = json.loads(next((out / "records").rglob("*.json")).read_text())["command"]
     assert command == (
         'make benchmark DATASET=Planted_s1 DATA=<raw folder> MODELS="DeepFM:small" '
