@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from fuxictr_loopfm.evidence.methods import FORMER_METHODS, METHODS
+from fuxictr_loopfm.evidence.methods import FORMER_METHODS, METHODS, VERTICAL_METHODS
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.records.record import RunRecord
 
 # What a method is made of, and what differs between runs of one row or names them.
 AXES = ("loopfm_kd", "loopfm_history")
-_KNOWN = {**METHODS, **FORMER_METHODS}
+_KNOWN = {**{name: METHODS[name] for name in VERTICAL_METHODS}, **FORMER_METHODS}
 _NAMES = frozenset({*AXES, "seed", "model_id", "dataset_id", "model"})
 
 
