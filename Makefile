@@ -14,6 +14,9 @@ BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MOD
 	$(if $(OUT),--out "$(OUT)") $(if $(ZOO),--zoo "$(ZOO)") $(if $(GPU),--gpu $(GPU)) \
 	$(if $(DEV),--dev) $(if $(OWN_SEQUENCES),--own-sequences)
 
+# What only `make benchmark` hands on.
+TEACHER_OPTIONS = $(if $(TEACHER),--teacher-config "$(TEACHER)")
+
 .DEFAULT_GOAL := help
 .PHONY: help quickstart benchmark paper bench rehearsal torture test check lint clean dataset-given
 
@@ -23,8 +26,8 @@ help: ## List the targets.
 quickstart: $(READY) ## Close the loop on MovieLens-100K: 12 methods and the teacher, 3 seeds, a leaderboard.
 	@$(BIN)/loopfm benchmark --dataset MovieLens100K_s1 --seeds 3 --models DeepFM --out runs/quickstart
 
-benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= TEACHER_SEEDS= JOBS= OUT= ZOO= GPU= DEV=1]: a leaderboard.
-	@$(BIN)/loopfm benchmark --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS))
+benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= TEACHER_SEEDS= JOBS= OUT= ZOO= TEACHER= GPU= DEV=1]: a leaderboard.
+	@$(BIN)/loopfm benchmark --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS) $(TEACHER_OPTIONS))
 
 paper: dataset-given $(READY) ## TABLE=<1..11> DATASET=<id> [DATA= MODELS= SEEDS= JOBS= OUT= ZOO= GPU= DEV=1]: a table of the paper.
 	@$(BIN)/loopfm paper --table $(TABLE) --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS))

@@ -50,9 +50,10 @@ ALLOWED: dict[str, set[str]] = {
     "host": _CONFIG | {"config", "analysis", "tables"},
     "pipeline": _PIPELINE,
     "runs": _RUNS,
+    "tuning": _PIPELINE | {"pipeline"},
     "upkeep": _RUNS | {"runs"},
-    "evidence": _RUNS | {"runs"},
-    "commands": _RUNS | {"runs", "upkeep", "evidence"},
+    "evidence": _RUNS | {"runs", "tuning"},
+    "commands": _RUNS | {"runs", "tuning", "upkeep", "evidence"},
     "__main__": {"commands"},
 }
 # library: the modules that may import it, as prefixes of dotted names inside the package.

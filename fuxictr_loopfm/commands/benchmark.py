@@ -31,6 +31,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=user_path, help="output folder (default runs/<dataset>)")
     add_zoo(parser)
     parser.add_argument(
+        "--teacher-config",
+        type=user_path,
+        metavar="FOLDER",
+        help="the teacher's configuration folder, for example one of `tune-teacher` (default: the "
+        "committed one, else one that is generated)",
+    )
+    parser.add_argument(
         "--own-sequences",
         action="store_true",
         help="vertical models also read the sequences that the data set gives to the teacher "
@@ -54,7 +61,8 @@ def run(options: argparse.Namespace) -> None:
     from fuxictr_loopfm.evidence.leaderboard.render import to_terminal, write_leaderboard
     from fuxictr_loopfm.evidence.leaderboard.rows import summarise
     from fuxictr_loopfm.evidence.methods import DEFAULT_METHODS
-    from fuxictr_loopfm.pipeline.preparation import dev_id, prepare
+    from fuxictr_loopfm.pipeline.preparation import prepare
+    from fuxictr_loopfm.prepared.dev_form import dev_id
 
     checkout = Checkout.find()
     default = Path("runs") / (dev_id(options.dataset) if options.dev else options.dataset)
@@ -71,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         own_sequences=options.own_sequences,
         teacher_seeds=options.teacher_seeds,
+        teacher_config=options.teacher_config,
     )
     require_models(checkout, plan.models, plan.zoo)
     log_to_file(out / "benchmark.log")
@@ -100,6 +109,8 @@ def _command(options: argparse.Namespace) -> str:
         parts.append(f"TEACHER_SEEDS={options.teacher_seeds}")
     if options.zoo is not None:
         parts.append("ZOO=<model_zoo folder>")
+    if options.teacher_config is not None:
+        parts.append(f"TEACHER=<folder of {options.teacher_config.name}>")
     if options.own_sequences:
         parts.append("OWN_SEQUENCES=1")
     if options.dev:

@@ -36,7 +36,8 @@ def run(options: argparse.Namespace) -> None:
     from fuxictr_loopfm.evidence.paper.render import write_table
     from fuxictr_loopfm.evidence.paper.run import run_table
     from fuxictr_loopfm.evidence.paper.table import load_table
-    from fuxictr_loopfm.pipeline.preparation import dev_id, prepare
+    from fuxictr_loopfm.pipeline.preparation import prepare
+    from fuxictr_loopfm.prepared.dev_form import dev_id
 
     # Checked before the data are prepared, which may take long.
     require_device(options.gpu)

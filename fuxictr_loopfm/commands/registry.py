@@ -16,7 +16,7 @@ from typing import Protocol, cast
 from fuxictr_loopfm.errors import ConfigError
 
 ENTRY_POINTS = "fuxictr_loopfm.commands"
-# In the order of the help. A command's module has its name.
+# In the order of the help. A command's module has its name, with _ for -.
 COMMANDS = (
     "prepare",
     "extract",
@@ -25,6 +25,7 @@ COMMANDS = (
     "verify",
     "export",
     "benchmark",
+    "tune-teacher",
     "paper",
     "leaderboard",
     "publish",
@@ -64,7 +65,10 @@ def load_commands() -> dict[str, Command]:
     Raises:
         ConfigError: a package's command has the name of another, fails to import, or lacks a part.
     """
-    found = {name: cast(Command, import_module(f"{__package__}.{name}")) for name in COMMANDS}
+    found = {
+        name: cast(Command, import_module(f"{__package__}.{name.replace('-', '_')}"))
+        for name in COMMANDS
+    }
     for entry in sorted(entry_points(group=ENTRY_POINTS)):
         where = f"entry point {entry.name} = {entry.value} of {ENTRY_POINTS}"
         if entry.name in found:

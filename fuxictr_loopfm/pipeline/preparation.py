@@ -30,6 +30,7 @@ from fuxictr_loopfm.files.atomic import (
     write_json,
 )
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.prepared.dev_form import dev_id
 
 _DEV = re.compile(r"(.+)_dev(_[^_]+)")
 ERROR_LINE = re.compile(rb"(?:^|[\r\n])(error: )")
@@ -249,12 +250,6 @@ def _run(command: list[str]) -> tuple[int, str]:
     if process.returncode == 0:
         sys.stderr.write(text)
     return process.returncode, text.removeprefix("error: ").strip()
-
-
-def dev_id(dataset_id: str) -> str:
-    """Id of the data set without its test period."""
-    stem, _, suffix = dataset_id.rpartition("_")
-    return f"{stem}_dev_{suffix}"
 
 
 def whole_id(dataset_id: str) -> str:

@@ -15,7 +15,6 @@ import pandas as pd
 import yaml
 
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.data.column_rules import HISTORY_TYPE
 from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
     COMMON,
@@ -170,17 +169,10 @@ def write_configs(
         keys = METHODS[method].keys
         sections[method_slug(method)] = {**shared, "dataset_id": DATASET, **LOOPFM, **keys}
     sections |= {name: {**sections[TEACHER], **changes} for name, changes in (others or {}).items()}
-    history = next(
-        column
-        for column in dataset_config(spec, "vertical", where)["feature_cols"]
-        if column["type"] == HISTORY_TYPE
-    )
     datasets = {
         DATASET: dataset_config(spec, "vertical", where),
         TEACHER_DATASET: dataset_config(spec, "teacher", where),
     }
-    # It is there for teachers that read one and must change nothing for those that do not.
-    datasets[TEACHER_DATASET]["feature_cols"].append(history)
     folder.mkdir(parents=True)
     for name, value in (("model_config", sections), ("dataset_config", datasets)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")

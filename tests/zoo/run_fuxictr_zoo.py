@@ -20,8 +20,8 @@ from pathlib import Path
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.evidence.benchmark.benchmark import Benchmark, BenchmarkPlan
-from fuxictr_loopfm.evidence.benchmark.configs import TEACHER_MODEL
 from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
+from fuxictr_loopfm.evidence.benchmark.teacher_config import TEACHER_MODEL
 from fuxictr_loopfm.evidence.leaderboard.context import environment_text
 from fuxictr_loopfm.evidence.methods import BASE
 from fuxictr_loopfm.evidence.tables import markdown_table

@@ -11,23 +11,27 @@ from typing import Any
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.device import require_device
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.config.folders import load_params
+from fuxictr_loopfm.config.folders import expids, load_params
 from fuxictr_loopfm.config.key_rules import read_keys
 from fuxictr_loopfm.config.zoo import find_model
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.evidence.benchmark.configs import (
-    TEACHER_MODEL,
     Location,
     ModelName,
     folder_name,
     lists_dataset_id,
     teacher_dataset_id,
-    write_teacher_config,
     write_vertical_config,
 )
 from fuxictr_loopfm.evidence.benchmark.generated import generate
 from fuxictr_loopfm.evidence.benchmark.jobs import fitting_jobs
+from fuxictr_loopfm.evidence.benchmark.locations import location_of
 from fuxictr_loopfm.evidence.benchmark.runner import Entry, run_entries
+from fuxictr_loopfm.evidence.benchmark.teacher_config import (
+    TEACHER_MODEL,
+    fresh_keys,
+    write_teacher_config,
+)
 from fuxictr_loopfm.evidence.methods import METHODS, TEACHER, method_slug
 from fuxictr_loopfm.pipeline.preparation import whole_id
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, PreparedDataset
@@ -47,6 +51,7 @@ class BenchmarkPlan:
         gpu: GPU index, -1 for the CPU.
         command: how to repeat it, without the raw folder's path.
         teacher: model class of the foundation model where no configuration is committed.
+        teacher_config: folder of the teacher's configuration, instead of the committed one.
         own_sequences: vertical models also read the sequences that only the teacher has.
         teacher_seeds: teachers that take turns with the runs' seeds; None for one per seed.
         jobs: how many runs at a time; None for as many as fit the machine, see ``fitting_jobs``.
@@ -60,6 +65,7 @@ class BenchmarkPlan:
     gpu: int
     command: str
     teacher: str = TEACHER_MODEL
+    teacher_config: Path | None = None
     own_sequences: bool = False
     jobs: int | None = 1
     teacher_seeds: int | None = None
@@ -182,6 +188,8 @@ class Benchmark:
             shared["model_id"] = expid.replace(self.config_id, dataset_id)
         if self.plan.zoo is not None:
             shared["loopfm_model_zoo"] = str(self.plan.zoo)
+        if self.plan.teacher_config is not None:
+            shared |= self._asked_teacher(self.plan.teacher_config, name)
         return Experiment.load(
             config_dir,
             expid,
@@ -190,6 +198,12 @@ class Benchmark:
             gpu=self.plan.gpu,
             overrides={**shared, **(overrides or {})},
         )
+
+    def _asked_teacher(self, folder: Path, name: ModelName) -> dict[str, Any]:
+        """The keys that name the teacher which the plan asks for."""
+        expid = expids(folder)[0]
+        teacher = {"loopfm_teacher_config": str(folder.absolute()), "loopfm_teacher": expid}
+        return teacher | fresh_keys(folder, expid, self.checkout.base_dir(name.model))
 
     def _dev_view(self, config_dir: Path, name: ModelName, expid: str) -> str:
         """Id of an experiment's view on the data set without its test period."""
@@ -219,12 +233,13 @@ class Benchmark:
         base = self.checkout.base_dir(name.model).resolve()
         where = self._location(base)
         teacher = self._teacher_config(base, where, folder)
+        fresh = fresh_keys(base / teacher[0], teacher[1], base)
         target = folder / folder_name(name.model, dataset_id)
         sequences = self.plan.own_sequences
         generate(
             target,
             lambda out: write_vertical_config(
-                out, self._spec, where, self.zoos, name, teacher, own_sequences=sequences
+                out, self._spec, where, self.zoos, name, teacher, fresh, own_sequences=sequences
             ),
         )
         return target
@@ -251,18 +266,10 @@ class Benchmark:
 
     def _location(self, base: Path) -> Location:
         """Paths as a configuration names them: relative to the script's folder."""
-        script = self.checkout.scripts().get(self.config_id)
-        data_root = self.checkout.data_root
-        raw = data_root / "raw" / self.config_id
         prepared = self.prepared.folder.resolve()
         if self.config_id != self.prepared.spec.dataset_id:
             prepared = prepared.with_name(self.config_id)
-        return Location(
-            data_root=os.path.relpath(data_root, base),
-            prepared=os.path.relpath(prepared, base),
-            prepare=os.path.relpath(script, base) if script else None,
-            raw_data=os.path.relpath(raw, base) if script else None,
-        )
+        return location_of(self.checkout, self.config_id, prepared, base)
 
 
 def _name_of(method: str, experiment: Experiment) -> str:

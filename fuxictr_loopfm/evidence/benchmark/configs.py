@@ -36,8 +36,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "": {"embedding_dim": 16, "hidden_units": [128, 64]},
     "small": {"embedding_dim": 4, "hidden_units": [32, 16]},
 }
-TEACHER_MODEL = "DMIN"
-TEACHER_SIZE: dict[str, Any] = {"embedding_dim": 16, "hidden_units": [256, 128, 64]}
 HIDDEN_UNITS = ("hidden_units", "dnn_hidden_units")
 DATASET_KEYS = ("dataset_id", "model_id", "gpu", "use_features", "feature_specs", "feature_config")
 # Keys that belong to a data set, a view or a machine.
@@ -154,10 +152,10 @@ def dataset_config(
         if names:
             columns.append(entry)
     columns += [pooled(s, padding) for s in sequences_of(spec, view, own_sequences)]
-    if view == "vertical":
-        columns.append(
-            {"name": "loopfm_history", "active": True, "dtype": "float", "type": "loopfm_sequence"}
-        )
+    # A feature for histories, which is there only where ``loopfm_history`` names columns.
+    columns.append(
+        {"name": "loopfm_history", "active": True, "dtype": "float", "type": "loopfm_sequence"}
+    )
     return {
         "data_root": where.data_root,
         "data_format": "parquet",
@@ -185,7 +183,7 @@ def model_block(
 
     Args:
         model: its class.
-        size: one of ``SIZES`` or ``TEACHER_SIZE``.
+        size: one of ``SIZES``, or the teacher's.
         spec: the data set.
         view: ``teacher`` or ``vertical``.
         zoos: folders to look for its own defaults.
@@ -210,24 +208,6 @@ def model_block(
     }
 
 
-def write_teacher_config(
-    folder: Path, spec: DatasetSpec, where: Location, zoos: Sequence[Path], model: str
-) -> str:
-    """Write the teacher's configuration folder; returns its expid."""
-    dataset_id = teacher_dataset_id(spec.dataset_id)
-    expid = folder_name(model, dataset_id)
-    block = model_block(model, TEACHER_SIZE, spec, "teacher", zoos)
-    block |= {"dataset_id": dataset_id, "epochs": 2, "shuffle": True}
-    block["batch_size"] = batch_size_for(spec, spec.periods.teacher_train)
-    data = {dataset_id: dataset_config(spec, "teacher", where, padding=padding_of(model))}
-    write_sections(
-        folder / "dataset_config.yaml", [f"The teacher's view of {spec.dataset_id}."], data
-    )
-    remarks = [f"Foundation model of {spec.dataset_id}.", _how_to_run(expid)]
-    write_sections(folder / "model_config.yaml", remarks, {"Base": BASE, expid: block}, expid)
-    return expid
-
-
 def write_vertical_config(
     folder: Path,
     spec: DatasetSpec,
@@ -235,6 +215,7 @@ def write_vertical_config(
     zoos: Sequence[Path],
     name: ModelName,
     teacher: tuple[str, str],
+    fresh: Mapping[str, Any] | None = None,
     own_sequences: bool = False,
 ) -> None:
     """Write a vertical model's configuration folder with one expid per size and method.
@@ -246,6 +227,7 @@ def write_vertical_config(
         zoos: folders to look for the model's own defaults.
         name: the model.
         teacher: the teacher's configuration folder, as the file should name it, and its expid.
+        fresh: the keys that say how this teacher goes on learning, see ``fresh_keys``.
         own_sequences: give the model the sequences that only the teacher has; it gets them anyway
             if its own defaults name a sequence and its view has none.
     """
@@ -261,6 +243,7 @@ def write_vertical_config(
             "loopfm_kd": "none",
             "loopfm_history": None,
             **_shared_keys(),
+            **(fresh or {}),
         }
         for method in VERTICAL_METHODS:
             lists = with_lists and METHODS[method].reads_lists
@@ -271,7 +254,7 @@ def write_vertical_config(
     _write_views(folder, spec, where, name.model, own_sequences, with_lists)
     remarks = [
         f"{name.model} on {spec.dataset_id}, an expid per method.",
-        _how_to_run(f"{name.prefix(spec.dataset_id)}_kd_loopfm"),
+        how_to_run(f"{name.prefix(spec.dataset_id)}_kd_loopfm"),
     ]
     first = f"{ModelName(name.model).prefix(spec.dataset_id)}_{BASE_METHOD}"
     write_sections(folder / "model_config.yaml", remarks, sections, first)
@@ -332,5 +315,6 @@ def _shared_keys() -> dict[str, Any]:
     return {name: value for name, value in default_values().items() if name not in _NOT_SHARED}
 
 
-def _how_to_run(expid: str) -> str:
+def how_to_run(expid: str) -> str:
+    """The remark that says how an expid is run by itself."""
     return f"Run: python run_expid.py --config CONFIG_FOLDER --expid {expid} --gpu -1"

@@ -13,8 +13,9 @@ from fuxictr_loopfm.config.folders import datasets, expids
 from fuxictr_loopfm.config.project import Project
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.files.atomic import write_text
-from fuxictr_loopfm.pipeline.preparation import dev_id, prepare
+from fuxictr_loopfm.pipeline.preparation import prepare
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.prepared.dev_form import dev_id
 
 DATASET_CONFIG = "dataset_config"
 

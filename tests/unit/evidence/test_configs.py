@@ -22,7 +22,6 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     lists_dataset_id,
     model_block,
     teacher_dataset_id,
-    write_teacher_config,
     write_vertical_config,
 )
 from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
@@ -30,6 +29,7 @@ from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
     sequence_fields,
     unpooled,
 )
+from fuxictr_loopfm.evidence.benchmark.teacher_config import fresh_keys, write_teacher_config
 from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
 
@@ -122,7 +122,8 @@ def test_the_views_see_their_own_columns() -> None:
     teacher = dataset_config(SPEC, "teacher", WHERE)
     assert teacher["loopfm_view"] == "teacher" and teacher["label_col"]["name"] == "click"
     named = {str(c["name"]): c for c in teacher["feature_cols"]}
-    assert list(named) == ["['user', 'item', 'secret']", "['age']", "['price']", "item_his"]
+    names = ["['user', 'item', 'secret']", "['age']", "['price']", "item_his", "loopfm_history"]
+    assert list(named) == names
     assert named["['age']"]["dtype"] == "int"
     assert named["['price']"]["normalizer"] == "StandardScaler"
     assert (named["item_his"]["share_embedding"], named["item_his"]["max_len"]) == ("item", 7)
@@ -141,6 +142,19 @@ def test_a_teacher_with_sequence_fields_gets_those_of_the_data_set(tmp_path: Pat
     assert params["feature_specs"] == [{"name": "item_his", "feature_encoder": None}]
     assert params["shuffle"] is True and params["dataset_id"] == "X_teacher_s1"
     assert params["verbose"] == 1 and params["optimizer"] == "adam"
+
+
+def test_a_teachers_settings_are_in_its_files(tmp_path: Path) -> None:
+    chosen = {
+        "min_categr_count": 5, "hidden_units": [64], "epochs": 1,
+        "loopfm_history": "ids+label", "loopfm_checkpoint": "every_period",
+    }  # fmt: skip
+    expid = write_teacher_config(tmp_path, SPEC, WHERE, ZOOS, "DINLike", chosen)
+    params = load_params(tmp_path, expid, tmp_path)
+    assert params["min_categr_count"] == 5 and params["dnn_hidden_units"] == [64]
+    assert read_keys(params, "written").columns == ("ids", "label")
+    assert params["epochs"] == 1 and "hidden_units" not in params
+    assert fresh_keys(tmp_path, expid, tmp_path) == {"loopfm_checkpoint": "every_period"}
 
 
 def test_a_model_whose_defaults_name_a_sequence_gets_the_teachers(tmp_path: Path) -> None:

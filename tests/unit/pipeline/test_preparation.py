@@ -15,8 +15,9 @@ import pytest
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.errors import ConfigError, DataError
 from fuxictr_loopfm.pipeline import preparation
-from fuxictr_loopfm.pipeline.preparation import dev_id, prepare, raw_identity
+from fuxictr_loopfm.pipeline.preparation import prepare, raw_identity
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
+from fuxictr_loopfm.prepared.dev_form import dev_id
 
 DATASET = "Toy_s1"
 # Writes a log of eight rows, or fails in the manner of the real scripts; notes that it was run.

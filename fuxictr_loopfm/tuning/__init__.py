@@ -1,0 +1,1 @@
+"""Choosing a teacher's hyper-parameters without its test periods."""
