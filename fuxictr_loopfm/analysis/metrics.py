@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fuxictr_loopfm.analysis.training_watch import LESS
 from fuxictr_loopfm.errors import DataError
 
 # Predictions of a trained model differ by hundredths; below this they are one number and noise.
@@ -56,10 +57,14 @@ def prediction_warnings(p: ArrayLike, ne: float) -> list[str]:
     if spread < CONSTANT_BELOW:
         return [
             f"the prediction is constant (standard deviation {spread:.1e} on the test part, below "
-            f"{CONSTANT_BELOW:g}): the model learned nothing from its features"
+            f"{CONSTANT_BELOW:g}): the model learned nothing from its features; raise "
+            "learning_rate or epochs, or let it normalise (batch_norm)"
         ]
     if ne >= 1:
-        return [f"NE {ne:.4f} is no better than always predicting the click rate (1)"]
+        return [
+            f"NE {ne:.4f} is no better than always predicting the click rate (1): {LESS}; so do "
+            "fewer epochs"
+        ]
     return []
 
 

@@ -34,13 +34,17 @@ def train_epochs(
     epochs: int,
     max_gradient_norm: float = 10.0,
     after_step: AfterStep | None = None,
-) -> None:
+    after_epoch: Callable[[], None] | None = None,
+) -> list[float]:
     """Train for a fixed number of epochs without validation; logs what ``BaseModel.fit`` logs.
 
     Args:
         model: a FuxiCTR ``BaseModel``.
         batches: iterable of batch dicts with a length; iterated once per epoch.
         after_step: called with each batch after its optimisation step.
+        after_epoch: called after each epoch.
+    Returns:
+        The mean training loss of each epoch.
     Raises:
         DataError: the loss is not finite.
         ConfigError: the model's own code fails.
@@ -48,6 +52,7 @@ def train_epochs(
     model._max_gradient_norm = max_gradient_norm
     logging.info("Start training: %d batches/epoch", len(batches))
     logging.info("************ Epoch=1 start ************")
+    means = []
     for epoch in range(epochs):
         model.train()
         total = 0.0
@@ -60,9 +65,13 @@ def train_epochs(
             if len(losses) == _LOOK_EVERY:
                 total = _added(total, losses, model, epoch)
         total = _added(total, losses, model, epoch)
-        logging.info("Train loss: %.6f", total / max(len(batches), 1))
+        means.append(total / max(len(batches), 1))
+        logging.info("Train loss: %.6f", means[-1])
         logging.info("************ Epoch=%d end ************", epoch + 1)
+        if after_epoch is not None:
+            after_epoch()
     logging.info("Training finished.")
+    return means
 
 
 def _added(total: float, losses: list[Tensor], model: Any, epoch: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,19 +18,28 @@ def probability(logit: NDArray[np.float32]) -> NDArray[np.float64]:
     return values
 
 
-def metrics_by_period(log: ExtractionLog, prepared: PreparedDataset) -> dict[int, dict[str, float]]:
-    """AUC, log loss and NE of a teacher's logits, by logged period.
+def quality_by_period(
+    log: ExtractionLog, prepared: PreparedDataset, group: NDArray[np.int64] | None = None
+) -> dict[int, dict[str, float]]:
+    """What a teacher's logged predictions are worth, period by period.
 
-    A fixed teacher was trained before all of them. One that goes on learning had learned the
-    periods before each: this is progressive validation.
+    Each was made by the checkpoint that logged the period, so of periods that it had not learned:
+    this is progressive validation.
 
     Args:
-        log: what the teacher logged.
-        prepared: the log of events that it was trained on.
+        log: of the teacher.
+        prepared: the event log.
+        group: (N,) what gAUC groups the N events of the event log by.
+    Returns:
+        ``evaluate``'s metrics by number of the period; periods of one class alone are left out.
     """
-    period, label = prepared.period[log.event_id], prepared.label[log.event_id]
+    label, period = prepared.label[log.event_id], prepared.period[log.event_id]
+    groups = None if group is None else group[log.event_id]
     found = {}
-    for number in log.manifest.logged_periods:
+    for number in np.unique(period).tolist():
         rows = period == number
-        found[int(number)] = evaluate(label[rows], probability(log.logit[rows]))
+        if len(np.unique(label[rows])) == 2:
+            own = None if groups is None else groups[rows]
+            found[number] = evaluate(label[rows], probability(log.logit[rows]), own)
+            logging.info("[Teacher] period %d: AUC %.6f", number, found[number]["AUC"])
     return found

@@ -13,9 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from fuxictr_loopfm.analysis.metrics import evaluate
 from fuxictr_loopfm.compression.compressor import Compressor, Training
 from fuxictr_loopfm.compression.compressors import COMPRESSORS, build_compressor
 from fuxictr_loopfm.config.experiment import Experiment
@@ -25,6 +27,7 @@ from fuxictr_loopfm.config.names import split_names
 from fuxictr_loopfm.data.dataloader import BatchSource, LoopFMDataLoader
 from fuxictr_loopfm.data.encode import build_view
 from fuxictr_loopfm.errors import ConfigError, ProvenanceError
+from fuxictr_loopfm.extraction.extractor import extract
 from fuxictr_loopfm.extraction.tap import TapRecorder, resolve_taps
 from fuxictr_loopfm.files.atomic import atomic_dir, fingerprint, locked
 from fuxictr_loopfm.host.history_fields import check_histories_learn
@@ -33,6 +36,7 @@ from fuxictr_loopfm.host.table_optimizer import fresh_optimizer
 from fuxictr_loopfm.host.trainer import progress, train_epochs
 from fuxictr_loopfm.host.weights import save_weights
 from fuxictr_loopfm.pipeline.histories import Histories
+from fuxictr_loopfm.pipeline.logged_quality import probability
 from fuxictr_loopfm.pipeline.origin import require_origin
 from fuxictr_loopfm.pipeline.teacher_files import (
     COMPRESSOR_FILE,
@@ -220,7 +224,7 @@ class TeacherRun:
         logging.info("Train the teacher %s", self.teacher.expid)
         batches = self._training_rows(shuffle=params.get("shuffle", True))
         with TapRecorder(self.model, self.taps()) as recorder:
-            self.train_on(batches, recorder, epochs=params.get("epochs", 1))
+            course = self.train_on(batches, recorder, epochs=params.get("epochs", 1))
             self._fit_afterwards(recorder)
         with atomic_dir(self.folder) as folder:
             save_weights(self.model, folder / WEIGHTS_FILE)
@@ -236,11 +240,20 @@ class TeacherRun:
                     "dataset_id": self.prepared.spec.dataset_id,
                     "dataset_fingerprint": self.prepared.fingerprint,
                     "train_periods": list(self.train_periods),
+                    "course": course,
                 },
             )
 
-    def train_on(self, batches: Any, recorder: TapRecorder, *, epochs: int) -> None:
-        """Train the teacher, and beside it the compressor unless that comes afterwards."""
+    def train_on(self, batches: Any, recorder: TapRecorder, *, epochs: int) -> dict[str, Any]:
+        """Train the teacher, and beside it the compressor unless that comes afterwards.
+
+        Returns:
+            The course of the training, see ``analysis.training_watch``. After each of several
+            epochs it is seen what they are worth on the next period, unless that is a test.
+        """
+        following = max(self.train_periods) + 1
+        watched = epochs > 1 and following < self.prepared.spec.periods.test[0]
+        auc: list[float] = []
         pending = [self.model.loopfm_histories]
 
         def after_step(batch: Mapping[str, Any]) -> None:
@@ -249,7 +262,22 @@ class TeacherRun:
             if self.compresses_beside:
                 self._compressor_step(recorder.read(), batch)
 
-        train_epochs(self.model, batches, epochs=epochs, after_step=after_step)
+        def after_epoch() -> None:
+            if watched:
+                auc.append(self._auc_of(following, recorder))
+
+        loss = train_epochs(
+            self.model, batches, epochs=epochs, after_step=after_step, after_epoch=after_epoch
+        )
+        return {"loss": loss, **({"period": following, "AUC": auc} if watched else {})}
+
+    def _auc_of(self, period: int, recorder: TapRecorder) -> float:
+        """AUC on a period; 0.5 where its labels are of one class."""
+        batches = self.batches_of_period(period)
+        found = list(extract(self.model, recorder, lambda e: e[:, :1], batches))
+        label = self.prepared.label[np.concatenate([each.event_id for each in found])]
+        logit = np.concatenate([each.logit for each in found])
+        return evaluate(label, probability(logit))["AUC"] if 0 < label.mean() < 1 else 0.5
 
     @property
     def compresses_beside(self) -> bool:

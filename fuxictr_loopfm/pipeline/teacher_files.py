@@ -35,7 +35,8 @@ def write_teacher_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
     Args:
         folder: holds the weights, and the compressor if there is one.
         entries: ``expid``, ``teacher`` and ``compressor`` (fingerprints), ``identity``,
-            ``train_periods``, ``dataset_id`` and ``dataset_fingerprint``.
+            ``train_periods``, ``dataset_id``, ``dataset_fingerprint``, and ``course``, see
+            ``analysis.training_watch``.
     """
     paths = [folder / WEIGHTS_FILE, folder / COMPRESSOR_FILE]
     files = {path.name: file_record(path) for path in paths if path.is_file()}

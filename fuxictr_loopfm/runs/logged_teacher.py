@@ -10,11 +10,13 @@ import numpy as np
 from fuxictr_loopfm.analysis.metrics import evaluate, prediction_warnings
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.pipeline.logged_quality import quality_by_period
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.environment import utc_now
 from fuxictr_loopfm.records.record import RunRecord
 from fuxictr_loopfm.runs.repeat import LOGGED, log_fingerprint, origin_of, repeat_notes
 from fuxictr_loopfm.runs.reporting import make_record
+from fuxictr_loopfm.runs.teacher import course_warnings
 from fuxictr_loopfm.runs.vertical import split_text
 
 TEACHER = "teacher"
@@ -42,19 +44,15 @@ def run_logged_teacher(
     p, user = 1 / (1 + np.exp(-logit)), prepared.array(spec.user)
     test = prepared.rows_of(spec.periods.test)
     metrics = evaluate(prepared.label[test], p[test], user[test])
-    by_period = {}
-    for period in sorted(set(prepared.period[np.isfinite(logit)].tolist())):
-        rows = prepared.rows_of((period,))
-        label = prepared.label[rows]
-        if np.isfinite(p[rows]).all() and 0 < label.mean() < 1:
-            by_period[str(period)] = evaluate(label, p[rows])["AUC"]
-    shown = ", ".join(f"{period}: {auc:.4f}" for period, auc in by_period.items())
-    logging.info("AUC of the teacher %s by period: %s", experiment.keys.teacher, shown)
-    network = workspace.extraction_pass.run.model
+    found = quality_by_period(workspace.extraction, prepared)
+    run = workspace.extraction_pass.run
+    warnings = prediction_warnings(p[test], metrics["NE"]) + course_warnings(run)
+    for warning in warnings:
+        logging.warning("%s: %s", experiment.keys.teacher, warning)
     assert workspace.teacher is not None  # it logged
     notes = repeat_notes(
         experiment,
-        network,
+        run.model,
         kind=LOGGED,
         origin=origin_of(prepared, experiment),
         teacher=workspace.teacher,
@@ -62,15 +60,15 @@ def run_logged_teacher(
     )
     record = make_record(
         experiment,
-        network,
+        run.model,
         metrics=metrics,
         data=prepared.fingerprint,
         teacher=workspace.logged_by,
         bytes_per_event=0.0,
         train_seconds=time.perf_counter() - clock,
         started=started,
-        warnings=prediction_warnings(p[test], metrics["NE"]),
-        by_period=by_period,
+        warnings=warnings,
+        by_period={str(period): values["AUC"] for period, values in found.items()},
         model=model_name,
         method=TEACHER,
         dataset_id=spec.dataset_id,

@@ -5,47 +5,26 @@ from __future__ import annotations
 import logging
 import time
 
-import numpy as np
-
-from fuxictr_loopfm.analysis import metrics
+from fuxictr_loopfm.analysis.metrics import prediction_warnings
+from fuxictr_loopfm.analysis.training_watch import training_warnings
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.data.view import EncodedView
 from fuxictr_loopfm.host.trainer import evaluate
 from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
+from fuxictr_loopfm.pipeline.logged_quality import probability, quality_by_period
+from fuxictr_loopfm.pipeline.teacher import TeacherRun
+from fuxictr_loopfm.pipeline.teacher_files import read_teacher_manifest
 from fuxictr_loopfm.pipeline.workspace import Workspace
-from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.records.environment import utc_now
 from fuxictr_loopfm.records.record import RunRecord
 from fuxictr_loopfm.runs.repeat import TEACHER, origin_of, repeat_notes
 from fuxictr_loopfm.runs.reporting import make_record
-from fuxictr_loopfm.store.extraction_log import ExtractionLog
 
 
-def quality_by_period(
-    log: ExtractionLog, prepared: PreparedDataset, view: EncodedView
-) -> dict[int, dict[str, float]]:
-    """What a teacher's logged predictions are worth, period by period.
-
-    Each was made by the checkpoint that logged the period, so of periods that it had not learned.
-
-    Args:
-        log: of the teacher.
-        prepared: the event log.
-        view: the teacher's, which says by what gAUC groups.
-    Returns:
-        ``evaluate``'s metrics by number of the period; periods of one class alone are left out.
-    """
-    label, period = prepared.label[log.event_id], prepared.period[log.event_id]
-    group = view.column(view.group_id)[log.event_id]
-    probability = 1.0 / (1.0 + np.exp(-log.logit.astype(np.float64)))
-    found = {}
-    for number in np.unique(period).tolist():
-        rows = period == number
-        if len(np.unique(label[rows])) == 2:
-            found[number] = metrics.evaluate(label[rows], probability[rows], group[rows])
-            logging.info("[Teacher] period %d: AUC %.6f", number, found[number]["AUC"])
-    return found
+def course_warnings(run: TeacherRun) -> list[str]:
+    """What the course of a teacher's training says against it; nothing of an older release's."""
+    course = read_teacher_manifest(run.folder).get("course")
+    return training_warnings(course) if isinstance(course, dict) else []
 
 
 def run_teacher(
@@ -68,9 +47,15 @@ def run_teacher(
     seconds = time.perf_counter() - clock
     logging.info("******** Test evaluation ********")
     if log is None:
-        values, _ = evaluate(run.model, run.batches_of_period(periods.test[0]))
+        values, found = evaluate(run.model, run.batches_of_period(periods.test[0]))
+        predicted = found["y_pred"]
     else:
-        values = quality_by_period(log, prepared, run.view)[periods.test[0]]
+        predicted = probability(log.logit[prepared.period[log.event_id] == periods.test[0]])
+        group = run.view.column(run.view.group_id)
+        values = quality_by_period(log, prepared, group)[periods.test[0]]
+    warnings = prediction_warnings(predicted, values["NE"]) + course_warnings(run)
+    for warning in warnings:
+        logging.warning("%s: %s", experiment.expid, warning)
     learned = f"{list(run.train_periods)}"
     learned += f", going on through {periods.test[0] - 1}" if fresh else ""
     record = make_record(
@@ -82,6 +67,7 @@ def run_teacher(
         train_seconds=seconds,
         bytes_per_event=0.0,
         started=started,
+        warnings=warnings,
         model=experiment.params["model"],
         method="teacher",
         dataset_id=prepared.spec.dataset_id,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fuxictr_loopfm.analysis.metrics import prediction_warnings
+from fuxictr_loopfm.analysis.training_watch import training_warnings
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import identity_config, model_identity
@@ -48,6 +49,7 @@ class Run:
 
     Attributes:
         test_sources: what fills the histories of the test samples.
+        losses: mean training loss of each epoch, empty with early stopping.
     """
 
     experiment: Experiment
@@ -55,6 +57,7 @@ class Run:
     model: Any = None
     train_seconds: float = 0.0
     test_sources: Mapping[str, Any] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
 
     @property
     def keys(self) -> LoopFMKeys:
@@ -193,7 +196,8 @@ def _fit(run: Run, made: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         if pending:
             history_fields.check_histories_learn(model, pending.pop())
 
-    train_epochs(model, made["train"], epochs=params.get("epochs", 1), after_step=check_once)
+    epochs = params.get("epochs", 1)
+    run.losses = train_epochs(model, made["train"], epochs=epochs, after_step=check_once)
     model.save_weights(model.checkpoint)
 
 
@@ -232,6 +236,7 @@ def run_vertical(
         grouped = _without_labels_of_the_test(run, made["test"], predictions)
         results["test"] |= {"gAUC": grouped, "gAUC_live": live}
     warnings = prediction_warnings(predictions["y_pred"], results["test"]["NE"])
+    warnings += training_warnings({"loss": run.losses})
     for warning in warnings:
         logging.warning("%s: %s", experiment.expid, warning)
     record = make_record(

@@ -16,7 +16,7 @@ from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.errors import LoopFMError
 from fuxictr_loopfm.files.atomic import write_json
 from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
-from fuxictr_loopfm.pipeline.logged_quality import metrics_by_period
+from fuxictr_loopfm.pipeline.logged_quality import quality_by_period
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
 from fuxictr_loopfm.tuning.space import MODEL, Point, Space, what_counts
 
@@ -109,7 +109,7 @@ class Trials:
         auc: dict[str, float] = {}
         problem = ""
         try:
-            found = metrics_by_period(passing.build(), self.dev)
+            found = quality_by_period(passing.build(), self.dev)
             auc = {str(period): values["AUC"] for period, values in found.items()}
         except LoopFMError as error:
             problem = str(error)

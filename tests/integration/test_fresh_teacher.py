@@ -17,8 +17,10 @@ from fuxictr_loopfm.files.atomic import sha256_file
 from fuxictr_loopfm.pipeline import continual
 from fuxictr_loopfm.pipeline.continual import ContinualPass, lessons
 from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
+from fuxictr_loopfm.pipeline.logged_quality import quality_by_period
+from fuxictr_loopfm.pipeline.teacher_files import read_teacher_manifest
 from fuxictr_loopfm.prepared.dataset import PreparedDataset
-from fuxictr_loopfm.runs.teacher import quality_by_period, run_teacher
+from fuxictr_loopfm.runs.teacher import run_teacher
 
 FRESH = {"loopfm_checkpoint": "every_period"}
 # Dropout draws random numbers; sparse tables keep a state of their own.
@@ -183,8 +185,25 @@ def test_a_fresh_teacher_is_tested_by_what_it_logged(fresh: Loop) -> None:
     found = ExtractionPass(
         experiment, experiment.keys, fresh.prepared, Path(root) / "artifacts" / DATASET
     )
-    by_period = quality_by_period(found.build(), fresh.prepared, found.run.view)
+    view = found.run.view
+    group = view.column(view.group_id)
+    by_period = quality_by_period(found.build(), fresh.prepared, group)
     assert sorted(by_period) == [3, 4, 5, 6] and by_period[6] == record.metrics
+
+
+def test_a_teacher_whose_further_epochs_memorise_says_so_in_its_record(own_loop: Loop) -> None:
+    keys = {"loopfm_dim": 4, "loopfm_compressor_hidden": 16, "epochs": 12, "learning_rate": 0.05}
+    experiment = own_loop.load("teacher", **keys)[0]
+    record, _ = run_teacher(experiment, command="test")
+    (text,) = [each for each in record.warnings if each.startswith("AUC on period 3")]
+    assert "further epochs memorise. Set epochs: " in text
+    root = Path(experiment.params["data_root"]) / "artifacts" / DATASET
+    found = ExtractionPass(experiment, experiment.keys, own_loop.prepared, root)
+    quality = quality_by_period(found.build(), own_loop.prepared)
+    course = read_teacher_manifest(found.run.folder)["course"]
+    assert len(course["loss"]) == len(course["AUC"]) == 12 and course["period"] == 3
+    assert course["AUC"][-1] == pytest.approx(quality[3]["AUC"], abs=1e-12)
+    assert course["loss"][-1] < course["loss"][0], "which alone says nothing"
 
 
 def test_the_log_is_what_it_was_before_checkpoints(fresh: Loop) -> None:

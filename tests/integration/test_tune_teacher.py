@@ -22,7 +22,7 @@ from fuxictr_loopfm.evidence.benchmark.tuned_teacher import (
     write_choice,
 )
 from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
-from fuxictr_loopfm.pipeline.logged_quality import metrics_by_period
+from fuxictr_loopfm.pipeline.logged_quality import quality_by_period
 from fuxictr_loopfm.prepared.dataset import PreparedDataset, write_prepared
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
 from fuxictr_loopfm.tuning.search import Budget
@@ -102,7 +102,7 @@ def test_the_score_is_what_a_log_of_that_teacher_says(
         overrides={"verbose": 0, "data_root": str(tmp_path / "data")},
     )
     log = ExtractionPass(experiment, experiment.keys, dev, tmp_path / "artifacts").build()
-    again = {str(p): values["AUC"] for p, values in metrics_by_period(log, dev).items()}
+    again = {str(p): values["AUC"] for p, values in quality_by_period(log, dev).items()}
     assert again == choice.best.auc
     assert choice.best.score == max(trial.score for trial in choice.trials)
 
@@ -117,7 +117,7 @@ def test_the_score_of_a_period_is_of_that_period(
     event_id = np.arange(rows.start, rows.stop)
     manifest: Any = SimpleNamespace(logged_periods=[3, 4, 5])
     logit = random.normal(size=len(event_id)).astype(np.float32)
-    measured = metrics_by_period(ExtractionLog(tmp_path, manifest, event_id, logit), dev)
+    measured = quality_by_period(ExtractionLog(tmp_path, manifest, event_id, logit), dev)
     for period, values in measured.items():
         own = [n for n, event in enumerate(event_id) if dev.period[event] == period]
         pairs = [

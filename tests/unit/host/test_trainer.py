@@ -53,11 +53,16 @@ class Recorder(nn.Module):
 def test_each_epoch_takes_every_batch_once_in_order() -> None:
     model = Recorder()
     model.eval()
+    ends: list[int] = []
 
     def after_step(batch: Mapping[str, Any]) -> None:
         model.events.append(("after", float(batch["x"][0])))
 
-    train_epochs(model, BATCHES, epochs=2, max_gradient_norm=3.0, after_step=after_step)
+    losses = train_epochs(
+        model, BATCHES, epochs=2, max_gradient_norm=3.0, after_step=after_step,
+        after_epoch=lambda: ends.append(len(model.events)),
+    )  # fmt: skip
+    assert len(losses) == 2 and ends == [6, 12]
     one_epoch = [(kind, float(i)) for i in range(3) for kind in ("step", "after")]
     assert model.events == 2 * one_epoch
     assert model._max_gradient_norm == 3.0
