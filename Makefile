@@ -15,7 +15,8 @@ BENCHMARK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(MODELS),--models $(MOD
 	$(if $(DEV),--dev) $(if $(OWN_SEQUENCES),--own-sequences)
 
 # What only `make benchmark` hands on.
-TEACHER_OPTIONS = $(if $(TEACHER),--teacher-config "$(TEACHER)")
+TEACHER_OPTIONS = $(if $(TEACHER),--teacher-config "$(TEACHER)") \
+	$(if $(TEACHER_MINUTES),--teacher-minutes $(TEACHER_MINUTES))
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart benchmark paper bench rehearsal torture test check lint clean dataset-given
@@ -26,7 +27,7 @@ help: ## List the targets.
 quickstart: $(READY) ## Close the loop on MovieLens-100K: 12 methods and the teacher, 3 seeds, a leaderboard.
 	@$(BIN)/loopfm benchmark --dataset MovieLens100K_s1 --seeds 3 --models DeepFM --out runs/quickstart
 
-benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= TEACHER_SEEDS= JOBS= OUT= ZOO= TEACHER= GPU= DEV=1]: a leaderboard.
+benchmark: dataset-given $(READY) ## DATASET=<id> [DATA= MODELS= METHODS= SEEDS= TEACHER_SEEDS= JOBS= OUT= ZOO= TEACHER= TEACHER_MINUTES= GPU= DEV=1]: a leaderboard.
 	@$(BIN)/loopfm benchmark --dataset $(DATASET) $(strip $(BENCHMARK_OPTIONS) $(TEACHER_OPTIONS))
 
 paper: dataset-given $(READY) ## TABLE=<1..11> DATASET=<id> [DATA= MODELS= SEEDS= JOBS= OUT= ZOO= GPU= DEV=1]: a table of the paper.

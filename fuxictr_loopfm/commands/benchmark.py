@@ -38,6 +38,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "committed one, else one that is generated)",
     )
     parser.add_argument(
+        "--teacher-minutes",
+        type=float,
+        default=3.0,
+        metavar="N",
+        help="where no teacher is committed, search its settings for so long, without the test "
+        "period; 0 takes what follows from the log's statistics (default 3)",
+    )
+    parser.add_argument(
         "--own-sequences",
         action="store_true",
         help="vertical models also read the sequences that the data set gives to the teacher "
@@ -80,6 +88,7 @@ def run(options: argparse.Namespace) -> None:
         own_sequences=options.own_sequences,
         teacher_seeds=options.teacher_seeds,
         teacher_config=options.teacher_config,
+        teacher_minutes=options.teacher_minutes,
     )
     require_models(checkout, plan.models, plan.zoo)
     log_to_file(out / "benchmark.log")

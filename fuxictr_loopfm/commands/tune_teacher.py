@@ -41,12 +41,14 @@ def run(options: argparse.Namespace) -> None:
     """Search, write the chosen configuration and the trail, and say how to use it."""
     from fuxictr_loopfm.config.checkout import Checkout
     from fuxictr_loopfm.config.device import require_device
+    from fuxictr_loopfm.evidence.benchmark.locations import location_of
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
     from fuxictr_loopfm.evidence.benchmark.tuned_teacher import (
         TrialConfig,
         whole_spec,
         write_choice,
     )
+    from fuxictr_loopfm.tuning.log_rule import rule_of
     from fuxictr_loopfm.tuning.search import Budget
     from fuxictr_loopfm.tuning.space import Space
     from fuxictr_loopfm.tuning.tune import default_space, dev_form, search
@@ -59,17 +61,20 @@ def run(options: argparse.Namespace) -> None:
     dev, prepared = dev_form(checkout, options.dataset, options.data, out)
     minutes = MINUTES if options.trials is None and options.minutes is None else options.minutes
     zoos = [checkout.zoo, *([options.zoo] if options.zoo else [])]
+    rule = rule_of(dev, "teacher")
     choice = search(
         checkout,
         dev,
-        space,
+        space.starting_with(rule.params),
         Budget(minutes, options.trials),
         out,
-        write=TrialConfig(dev, zoos),
+        write=TrialConfig(dev, zoos, rule),
         seed=options.seed,
         gpu=options.gpu,
     )
-    folder = write_choice(checkout, choice, whole_spec(dev), prepared, out, zoos)
+    base = checkout.base_dir(choice.model).resolve()
+    where = location_of(checkout, options.dataset, prepared.absolute(), base)
+    folder = write_choice(choice, whole_spec(dev), where, out, zoos, rule)
     for line in choice.summary():
         print(line)
     print(f"\nwritten: {folder} (the trials are in its trail.csv)")

@@ -69,6 +69,15 @@ class Space:
         """The first value of each key."""
         return {key: values[0] for key, values in self.values.items()}
 
+    def starting_with(self, params: Mapping[str, Any]) -> Space:
+        """The same space, whose search starts with these values of its keys."""
+        given = {key: params[key] for key in self.values if key in params}
+        values = {
+            key: (given[key], *(v for v in found if v != given[key])) if key in given else found
+            for key, found in self.values.items()
+        }
+        return Space(values, self.where)
+
     def neighbours(self, point: Point, key: str) -> Iterator[Point]:
         """The points that differ from ``point`` in one key."""
         for value in self.values[key]:

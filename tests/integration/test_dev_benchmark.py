@@ -35,10 +35,13 @@ def dev(tmp_path: Path) -> PreparedDataset:
     return write_prepared(tmp_path / DEV, spec, frame, {"item_his": item_histories(frame)})
 
 
-def _run(checkout: Checkout, dev: PreparedDataset, out: str = "runs") -> list[RunRecord]:
+def _run(
+    checkout: Checkout, dev: PreparedDataset, out: str = "runs", minutes: float = 0.0
+) -> list[RunRecord]:
     plan = BenchmarkPlan(
-        ("DeepFM:small",), ("base", "KD"), 1, checkout.root / out, None, -1, "pytest"
-    )
+        ("DeepFM:small",), ("base", "KD"), 1, checkout.root / out, None, -1, "pytest",
+        teacher_minutes=minutes,
+    )  # fmt: skip
     return Benchmark(checkout, dev, plan).run()
 
 
@@ -76,3 +79,25 @@ def test_edited_and_committed_configurations_are_what_is_run(
     found = _run(checkout, dev, "other")
     assert [run.config["learning_rate"] for run in found] == [0.03] * 2
     assert {run.dataset_id for run in found} == {DEV}
+
+
+@pytest.mark.slow
+def test_a_small_search_makes_the_teacher_of_an_own_log_once(
+    checkout: Checkout, dev: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then its configuration is there, and it is what the vertical model's says it is."""
+    space = checkout.root / "benchmark_configs" / "teacher_space.yaml"
+    space.parent.mkdir()
+    space.write_text("tuner_space: {model: [X], hidden_units: [[8]], embedding_dim: [4, 2]}")
+    found = _run(checkout, dev, minutes=1)
+    folder = checkout.root / "runs" / "configs" / "DMIN_Planted_teacher_s1"
+    assert len((folder / "trail.csv").read_text().splitlines()) == 3
+    assert found[1].repeat["teacher"]["config"]["dnn_hidden_units"] == [8]
+    assert found[1].config["loopfm_checkpoint"] == "every_period"
+    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.tuned_teacher.search", None)
+    assert _run(checkout, dev, minutes=1) == found
+    _run(checkout, dev, "none")
+    assert not (checkout.root / "none" / "configs" / folder.name / "trail.csv").exists()
+    # Too short for so many events: the settings follow from the log's statistics.
+    monkeypatch.setattr("fuxictr_loopfm.evidence.benchmark.tuned_teacher.ROWS_PER_MINUTE", 10)
+    _run(checkout, dev, "short", minutes=1)

@@ -16,6 +16,7 @@ from planted import DEEPFM_ZOO, item_histories, log_frame, log_spec
 
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.config.experiment import Experiment
+from fuxictr_loopfm.evidence.benchmark.configs import Location
 from fuxictr_loopfm.evidence.benchmark.tuned_teacher import (
     TrialConfig,
     whole_spec,
@@ -25,10 +26,12 @@ from fuxictr_loopfm.pipeline.extraction_pass import ExtractionPass
 from fuxictr_loopfm.pipeline.logged_quality import quality_by_period
 from fuxictr_loopfm.prepared.dataset import PreparedDataset, write_prepared
 from fuxictr_loopfm.store.extraction_log import ExtractionLog
+from fuxictr_loopfm.tuning.log_rule import LogRule
 from fuxictr_loopfm.tuning.search import Budget
 from fuxictr_loopfm.tuning.space import Space
 from fuxictr_loopfm.tuning.tune import Choice, dev_form, search
 
+RULE = LogRule({}, {})
 SPACE = Space(
     {
         "model": ("DeepFM",),
@@ -43,6 +46,10 @@ SPACE = Space(
 )
 
 
+def places(prepared: PreparedDataset) -> Location:
+    return Location("../../data", str(prepared.folder), None, None)
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     found = Checkout(tmp_path_factory.mktemp("tuned") / "checkout")
@@ -55,7 +62,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def tuned(checkout: Checkout, data: Path, out: Path) -> tuple[Choice, PreparedDataset]:
     dev, _ = dev_form(checkout, "Planted_s1", data, out)
     return search(
-        checkout, dev, SPACE, Budget(trials=4), out, write=TrialConfig(dev, [checkout.zoo])
+        checkout, dev, SPACE, Budget(trials=4), out, write=TrialConfig(dev, [checkout.zoo], RULE)
     ), dev
 
 
@@ -93,7 +100,7 @@ def test_the_score_is_what_a_log_of_that_teacher_says(
     checkout: Checkout, found: tuple[Choice, PreparedDataset], tmp_path: Path
 ) -> None:
     choice, dev = found
-    folder = write_choice(checkout, choice, whole_spec(dev), dev.folder, tmp_path, [checkout.zoo])
+    folder = write_choice(choice, whole_spec(dev), places(dev), tmp_path, [checkout.zoo], RULE)
     experiment = Experiment.load(
         folder,
         folder.name,
@@ -149,9 +156,7 @@ def test_the_trail_is_beside_the_choice_and_finished_trials_are_not_run_again(
     monkeypatch.setattr(ExtractionPass, "build", None)
     again, _ = tuned(checkout, planted_log.folder, dev.folder.parent)
     assert outcome(again) == outcome(choice)
-    folder = write_choice(
-        checkout, again, whole_spec(dev), planted_log.folder, tmp_path, [checkout.zoo]
-    )
+    folder = write_choice(again, whole_spec(dev), places(dev), tmp_path, [checkout.zoo], RULE)
     assert folder.name == "DeepFM_Planted_teacher_s1"
     rows = list(csv.DictReader((folder / "trail.csv").open()))
     assert len(rows) == len(choice.trials) and [r["note"] for r in rows].count("chosen") == 1

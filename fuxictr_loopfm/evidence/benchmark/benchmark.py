@@ -30,12 +30,14 @@ from fuxictr_loopfm.evidence.benchmark.runner import Entry, run_entries
 from fuxictr_loopfm.evidence.benchmark.teacher_config import (
     TEACHER_MODEL,
     fresh_keys,
-    write_teacher_config,
 )
+from fuxictr_loopfm.evidence.benchmark.tuned_teacher import Asked, write_default_teacher
 from fuxictr_loopfm.evidence.methods import METHODS, TEACHER, method_slug
 from fuxictr_loopfm.pipeline.preparation import whole_id
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, PreparedDataset
 from fuxictr_loopfm.records.record import RunRecord
+from fuxictr_loopfm.tuning.log_rule import rule_of
+from fuxictr_loopfm.tuning.tune import TRAIL
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class BenchmarkPlan:
         command: how to repeat it, without the raw folder's path.
         teacher: model class of the foundation model where no configuration is committed.
         teacher_config: folder of the teacher's configuration, instead of the committed one.
+        teacher_minutes: what a search for the teacher's settings may cost where no configuration
+            is committed; 0 takes what follows from the log's statistics.
         own_sequences: vertical models also read the sequences that only the teacher has.
         teacher_seeds: teachers that take turns with the runs' seeds; None for one per seed.
         jobs: how many runs at a time; None for as many as fit the machine, see ``fitting_jobs``.
@@ -66,6 +70,7 @@ class BenchmarkPlan:
     command: str
     teacher: str = TEACHER_MODEL
     teacher_config: Path | None = None
+    teacher_minutes: float = 0.0
     own_sequences: bool = False
     jobs: int | None = 1
     teacher_seeds: int | None = None
@@ -233,15 +238,11 @@ class Benchmark:
         base = self.checkout.base_dir(name.model).resolve()
         where = self._location(base)
         teacher = self._teacher_config(base, where, folder)
-        fresh = fresh_keys(base / teacher[0], teacher[1], base)
+        fresh = fresh_keys((base / teacher[0]).resolve(), teacher[1], base)
         target = folder / folder_name(name.model, dataset_id)
-        sequences = self.plan.own_sequences
-        generate(
-            target,
-            lambda out: write_vertical_config(
-                out, self._spec, where, self.zoos, name, teacher, fresh, own_sequences=sequences
-            ),
-        )
+        given = (self._spec, where, self.zoos, name, teacher, fresh, self.plan.own_sequences)
+        rule = rule_of(self.prepared, "vertical")
+        generate(target, lambda out: write_vertical_config(out, *given, rule))
         return target
 
     @property
@@ -255,13 +256,13 @@ class Benchmark:
         committed = self.checkout.configs(dataset_id) / expid
         if not committed.is_dir():
             committed = folder / expid
-            model = self.plan.teacher
             # Its class is taken from our models first, see ``Experiment.load_teacher``.
             zoos = self.zoos[::-1]
-            generate(
-                committed,
-                lambda out: write_teacher_config(out, self._spec, where, zoos, model),
-            )
+            if not (committed / TRAIL).is_file():
+                asked = Asked(self.plan.teacher, zoos, self.plan.teacher_minutes, self.plan.gpu)
+                write_default_teacher(
+                    self.checkout, self.prepared, asked, self._spec, where, folder
+                )
         return os.path.relpath(committed.resolve(), base), expid
 
     def _location(self, base: Path) -> Location:

@@ -30,12 +30,14 @@ from fuxictr_loopfm.evidence.benchmark.yaml_sections import write_sections
 from fuxictr_loopfm.evidence.methods import BASE as BASE_METHOD
 from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, SequenceColumn
+from fuxictr_loopfm.tuning.log_rule import LogRule
 
 # Ours, chosen on the last training period of KuaiRandPure_s1 and MovieLens100K_s1.
 SIZES: dict[str, dict[str, Any]] = {
     "": {"embedding_dim": 16, "hidden_units": [128, 64]},
     "small": {"embedding_dim": 4, "hidden_units": [32, 16]},
 }
+NO_RULE = LogRule({}, {})
 HIDDEN_UNITS = ("hidden_units", "dnn_hidden_units")
 DATASET_KEYS = ("dataset_id", "model_id", "gpu", "use_features", "feature_specs", "feature_config")
 # Keys that belong to a data set, a view or a machine.
@@ -132,6 +134,7 @@ def dataset_config(
     *,
     own_sequences: bool = False,
     padding: str = "pre",
+    rule: LogRule = NO_RULE,
 ) -> dict[str, Any]:
     """The ``dataset_config.yaml`` entry of one view.
 
@@ -141,16 +144,23 @@ def dataset_config(
         where: places of its files.
         own_sequences: the vertical view also gets the sequences that only the teacher has.
         padding: the side on which sequences are padded.
+        rule: what follows from the log's statistics.
     """
+    least = int(rule.params.get("min_categr_count", 1))
     columns: list[dict[str, Any]] = []
     for kind, dtype in (("categorical", "str"), ("categorical", "int"), ("numeric", "float")):
         found = [column for column in spec.columns if (column.type, column.dtype) == (kind, dtype)]
         names = [column.name for column in found if view in column.views]
-        entry = {"name": names, "active": True, "dtype": dtype, "type": kind}
+        # A threshold that no value of a column reaches would leave it without any.
+        kept = [name for name in names if rule.most.get(name, least) < least]
+        names = [name for name in names if name not in kept]
+        entry: dict[str, Any] = {"name": names, "active": True, "dtype": dtype, "type": kind}
         if kind == "numeric":
             entry["normalizer"] = "StandardScaler"
         if names:
             columns.append(entry)
+        if kept:
+            columns.append({**entry, "name": kept, "min_categr_count": 1})
     columns += [pooled(s, padding) for s in sequences_of(spec, view, own_sequences)]
     # A feature for histories, which is there only where ``loopfm_history`` names columns.
     columns.append(
@@ -164,7 +174,7 @@ def dataset_config(
         "loopfm_raw_data": where.raw_data,
         "loopfm_view": view,
         **({PREFIX + "own_sequences": True} if own_sequences else {}),
-        "min_categr_count": 1,
+        "min_categr_count": least,
         "group_id": "group_id",
         "feature_cols": columns,
         "label_col": {"name": spec.label, "dtype": "float"},
@@ -217,6 +227,7 @@ def write_vertical_config(
     teacher: tuple[str, str],
     fresh: Mapping[str, Any] | None = None,
     own_sequences: bool = False,
+    rule: LogRule = NO_RULE,
 ) -> None:
     """Write a vertical model's configuration folder with one expid per size and method.
 
@@ -230,6 +241,7 @@ def write_vertical_config(
         fresh: the keys that say how this teacher goes on learning, see ``fresh_keys``.
         own_sequences: give the model the sequences that only the teacher has; it gets them anyway
             if its own defaults name a sequence and its view has none.
+        rule: what follows from the log's statistics.
     """
     own_sequences = _shares_sequences(name.model, spec, zoos, own_sequences)
     with_lists = len(sequences_of(spec, "vertical", own_sequences)) < len(spec.sequences)
@@ -251,7 +263,7 @@ def write_vertical_config(
             block = model_block(name.model, size, spec, "vertical", zoos, own_sequences or lists)
             section = {**block, "dataset_id": view_id, **shared, **METHODS[method].keys}
             sections[f"{prefix}_{method_slug(method)}"] = section
-    _write_views(folder, spec, where, name.model, own_sequences, with_lists)
+    _write_views(folder, spec, where, name.model, own_sequences, with_lists, rule)
     remarks = [
         f"{name.model} on {spec.dataset_id}, an expid per method.",
         how_to_run(f"{name.prefix(spec.dataset_id)}_kd_loopfm"),
@@ -267,6 +279,7 @@ def _write_views(
     model: str,
     own_sequences: bool,
     with_lists: bool,
+    rule: LogRule,
 ) -> None:
     """``dataset_config.yaml``: the vertical view and, where the teacher has more, one with that."""
     views = {spec.dataset_id: own_sequences}
@@ -280,7 +293,7 @@ def _write_views(
         remarks.append(f"With the teacher's sequences, for methods with raw histories: {names}.")
     sections = {
         view_id: dataset_config(
-            spec, "vertical", where, own_sequences=lists, padding=padding_of(model)
+            spec, "vertical", where, own_sequences=lists, padding=padding_of(model), rule=rule
         )
         for view_id, lists in views.items()
     }

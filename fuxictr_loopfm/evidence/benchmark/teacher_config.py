@@ -12,6 +12,7 @@ from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
 from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
     HIDDEN_UNITS,
+    NO_RULE,
     Location,
     dataset_config,
     folder_name,
@@ -22,6 +23,7 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
 from fuxictr_loopfm.evidence.benchmark.sequence_fields import padding_of
 from fuxictr_loopfm.evidence.benchmark.yaml_sections import write_sections
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
+from fuxictr_loopfm.tuning.log_rule import LogRule
 from fuxictr_loopfm.tuning.space import DATA_KEYS, WIDTHS
 
 TEACHER_MODEL = "DMIN"
@@ -38,6 +40,7 @@ def write_teacher_config(
     model: str,
     settings: Mapping[str, Any] | None = None,
     remarks: Sequence[str] = (),
+    rule: LogRule = NO_RULE,
 ) -> str:
     """Write the teacher's configuration folder; returns its expid.
 
@@ -50,17 +53,19 @@ def write_teacher_config(
         settings: params that replace the usual ones; ``hidden_units`` whatever the model calls its
             widths, and ``DATA_KEYS``.
         remarks: further lines at the head of ``model_config.yaml``.
+        rule: what follows from the log's statistics; settings replace what it says.
     """
+    rule = LogRule({**rule.params, **(settings or {})}, rule.most)
     dataset_id = teacher_dataset_id(spec.dataset_id)
     expid = folder_name(model, dataset_id)
     block = model_block(model, TEACHER_SIZE, spec, "teacher", zoos)
     block |= {"dataset_id": dataset_id, "epochs": 2, "shuffle": True}
     block["batch_size"] = batch_size_for(spec, spec.periods.teacher_train)
-    view = dataset_config(spec, "teacher", where, padding=padding_of(model))
-    for key, value in (settings or {}).items():
+    view = dataset_config(spec, "teacher", where, padding=padding_of(model), rule=rule)
+    for key, value in rule.params.items():
         if key in DATA_KEYS:
-            view[key] = value
-        elif key == WIDTHS:
+            continue
+        if key == WIDTHS:
             block |= {name: value for name in HIDDEN_UNITS if name in block}
         else:
             block[key] = value

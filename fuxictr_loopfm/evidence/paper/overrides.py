@@ -8,10 +8,12 @@ from typing import Any
 
 from fuxictr_loopfm.config.experiment import Experiment
 from fuxictr_loopfm.config.identity import teacher_mark
+from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.data.columns import DEFAULT_GROUP, EVENT_ID
 from fuxictr_loopfm.errors import ConfigError, did_you_mean
 from fuxictr_loopfm.evidence.benchmark.configs import HIDDEN_UNITS
+from fuxictr_loopfm.evidence.benchmark.teacher_config import FRESH_KEYS
 from fuxictr_loopfm.evidence.paper.table import TableRow, Vertical
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
 
@@ -50,10 +52,14 @@ def resolved(changes: Mapping[str, Any], params: Mapping[str, Any], where: str) 
 def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
     """Params that make the configured model the table's vertical model.
 
+    Its teacher is fixed, as the paper's: one that goes on learning is a row's own setting.
+
     Raises:
         ConfigError: it takes the size of a teacher that is not there, or has no such param.
     """
-    changes: dict[str, Any] = {}
+    usual = default_values()
+    fresh = [PREFIX + name for name in FRESH_KEYS if PREFIX + name in plain.params]
+    changes = {name: usual[name] for name in fresh if plain.params[name] != usual[name]}
     if vertical.size == "teacher":
         teacher = plain.load_teacher()
         if teacher is None:
@@ -62,7 +68,7 @@ def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
                 f"{vertical.name} takes, found null"
             )
         units = [teacher.params[name] for name in HIDDEN_UNITS if name in teacher.params]
-        changes = {"embedding_dim": teacher.params["embedding_dim"], HIDDEN_UNITS[0]: units[0]}
+        changes |= {"embedding_dim": teacher.params["embedding_dim"], HIDDEN_UNITS[0]: units[0]}
     changes = resolved({**changes, **vertical.set}, plain.params, vertical.name)
     if not vertical.own_sequences:
         changes |= without_columns(plain, set(plain.columns.names("sequence")))

@@ -32,6 +32,7 @@ from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
 from fuxictr_loopfm.evidence.benchmark.teacher_config import fresh_keys, write_teacher_config
 from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import Column, DatasetSpec, Periods, SequenceColumn
+from fuxictr_loopfm.tuning.log_rule import LogRule
 
 ROOT = Path(__file__).parents[3]
 ZOOS = [ROOT / "tests" / "zoo", ROOT / "model_zoo"]
@@ -155,6 +156,20 @@ def test_a_teachers_settings_are_in_its_files(tmp_path: Path) -> None:
     assert read_keys(params, "written").columns == ("ids", "label")
     assert params["epochs"] == 1 and "hidden_units" not in params
     assert fresh_keys(tmp_path, expid, tmp_path) == {"loopfm_checkpoint": "every_period"}
+
+
+def test_a_count_threshold_leaves_no_column_without_values(tmp_path: Path) -> None:
+    rule = LogRule({"min_categr_count": 3}, {"user": 9, "age": 3, "item": 2, "secret": 1})
+    view = dataset_config(SPEC, "teacher", WHERE, rule=rule)
+    assert view["min_categr_count"] == 3
+    own = {str(c["name"]): c.get("min_categr_count") for c in view["feature_cols"]}
+    assert own == {
+        "['user']": None, "['item', 'secret']": 1, "['age']": None, "['price']": None,
+        "item_his": None, "loopfm_history": None,
+    }  # fmt: skip
+    name = ModelName("DeepFM")
+    write_vertical_config(tmp_path, SPEC, WHERE, ZOOS, name, ("../teacher", "T"), rule=rule)
+    assert load_params(tmp_path, "DeepFM_X_s1_base", tmp_path)["min_categr_count"] == 3
 
 
 def test_a_model_whose_defaults_name_a_sequence_gets_the_teachers(tmp_path: Path) -> None:
