@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
     from fuxictr_loopfm.config.device import require_device
     from fuxictr_loopfm.evidence.benchmark.locations import location_of
     from fuxictr_loopfm.evidence.benchmark.runner import log_to_file
+    from fuxictr_loopfm.evidence.benchmark.teacher_config import default_settings
     from fuxictr_loopfm.evidence.benchmark.tuned_teacher import (
         TrialConfig,
         whole_spec,
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     choice = search(
         checkout,
         dev,
-        space.starting_with(rule.params),
+        space.starting_with(default_settings(dev.spec, rule)),
         Budget(minutes, options.trials),
         out,
         write=TrialConfig(dev, zoos, rule),

@@ -1,7 +1,8 @@
 """The stated space that a search may look through: FuxiCTR's ``tuner_space``, a list for each key.
 
 A point is a value for each key. The search changes one key at a time, so the order of the keys in
-the file is the order in which they are tried, and the first value of each is where it starts.
+the file is the order in which they are tried. It starts with the first value of each, but for those
+that the caller gives (``starting_with``).
 """
 
 from __future__ import annotations

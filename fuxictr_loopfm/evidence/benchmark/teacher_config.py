@@ -11,6 +11,7 @@ from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
 from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
+    COMMON,
     HIDDEN_UNITS,
     NO_RULE,
     Location,
@@ -74,6 +75,21 @@ def write_teacher_config(
     head = [f"Foundation model of {spec.dataset_id}.", *remarks, how_to_run(expid)]
     write_sections(folder / "model_config.yaml", head, {"Base": BASE, expid: block}, expid)
     return expid
+
+
+def default_settings(spec: DatasetSpec, rule: LogRule) -> dict[str, Any]:
+    """What the teacher of a log is without a search, as far as a space may have it.
+
+    Args:
+        spec: the data set.
+        rule: what follows from the log's statistics.
+    """
+    return {
+        **TEACHER_SIZE,
+        "learning_rate": COMMON["learning_rate"],
+        "batch_size": batch_size_for(spec, spec.periods.teacher_train),
+        **rule.params,
+    }
 
 
 def fresh_keys(folder: Path, expid: str, base_dir: Path) -> dict[str, Any]:

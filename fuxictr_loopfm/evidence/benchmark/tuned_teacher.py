@@ -11,7 +11,7 @@ from pathlib import Path
 from fuxictr_loopfm.config.checkout import Checkout
 from fuxictr_loopfm.evidence.benchmark.configs import Location, folder_name, teacher_dataset_id
 from fuxictr_loopfm.evidence.benchmark.generated import generate
-from fuxictr_loopfm.evidence.benchmark.teacher_config import write_teacher_config
+from fuxictr_loopfm.evidence.benchmark.teacher_config import default_settings, write_teacher_config
 from fuxictr_loopfm.pipeline.preparation import whole_id
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, PreparedDataset
 from fuxictr_loopfm.tuning.log_rule import LogRule, rule_of
@@ -162,7 +162,8 @@ def _searched(
     )
     dev = dev_form_of(prepared, out)
     rule = rule_of(dev, "teacher")
-    space = Space.read(path).starting_with({MODEL: asked.model, **rule.params})
+    start = {MODEL: asked.model, **default_settings(dev.spec, rule)}
+    space = Space.read(path).starting_with(start)
     only = Space({**space.values, MODEL: (asked.model,)}, space.where)
     write = TrialConfig(dev, asked.zoos, rule)
     return search(checkout, dev, only, Budget(asked.minutes), out, write=write, gpu=asked.gpu)
