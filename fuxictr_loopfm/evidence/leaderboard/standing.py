@@ -91,5 +91,6 @@ def period_note(same: Sequence[RunGroup]) -> str | None:
     runs = list(teacher.runs.values())
     shared = [name for name in teacher.run.by_period if all(name in run.by_period for run in runs)]
     values = {name: statistics.fmean(run.by_period[name] for run in runs) for name in shared}
-    shown = ", ".join(f"{name}: {value:.4f}" for name, value in values.items())
+    # Records keep their entries in the order of text, where 10 comes before 5.
+    shown = ", ".join(f"{name}: {values[name]:.4f}" for name in sorted(values, key=int))
     return f"AUC of the teacher by logged period: {shown}."

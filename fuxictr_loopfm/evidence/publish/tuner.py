@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.evidence.methods import FORMER_METHODS, METHODS, VERTICAL_METHODS
 from fuxictr_loopfm.files.atomic import fingerprint
 from fuxictr_loopfm.records.record import RunRecord
@@ -24,7 +25,7 @@ def tuner_text(
     """A FuxiCTR tuner file whose grid holds every row of ``records`` that a grid can hold.
 
     These are the rows of the leaderboard's methods, which two keys tell apart. A row that changes
-    something else too would multiply the grid.
+    something else too, such as its epochs, would multiply the grid: it is left out.
 
     Args:
         file_name: of the tuner file, from the checkout's root.
@@ -44,6 +45,7 @@ def tuner_text(
     ]
     if not runs:
         return None
+    runs = _of_one_grid(runs)
     runs.sort(key=lambda run: (order.index(run.method), run.seed))
     axes = {name: _distinct([run.config.get(name) for run in runs]) for name in AXES}
     seeds = sorted({run.seed for run in runs})
@@ -62,6 +64,19 @@ def tuner_text(
         {**head, "tuner_space": space}, sort_keys=False, default_flow_style=None, indent=4, width=98
     )
     return "\n".join([*lines, "", body])
+
+
+def _of_one_grid(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that agree with the most in every param of FuxiCTR's but the seed."""
+    settings: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        plain = {
+            name: value
+            for name, value in run.config.items()
+            if not name.startswith(PREFIX) and name not in _NAMES
+        }
+        settings.setdefault(fingerprint(plain), []).append(run)
+    return max(settings.values(), key=len)
 
 
 def _remark(others: int) -> str:
