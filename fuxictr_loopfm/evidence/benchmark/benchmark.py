@@ -274,7 +274,12 @@ class Benchmark:
 
 
 def _name_of(method: str, experiment: Experiment) -> str:
-    """The method's name, as long as its experiment, which people edit, still is that method."""
+    """The method's name, as long as its experiment, which people edit, still is that method.
+
+    Whatever form of distillation was chosen for a KD row, it stays KD.
+    """
     keys = {**METHODS[method].keys, "loopfm_teacher": experiment.keys.teacher}
+    if "loopfm_kd" in keys and experiment.keys.kd != "none":
+        keys["loopfm_kd"] = experiment.keys.kd
     found = experiment.keys.method
     return method if read_keys(keys, method).method == found else found

@@ -52,7 +52,8 @@ def resolved(changes: Mapping[str, Any], params: Mapping[str, Any], where: str) 
 def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
     """Params that make the configured model the table's vertical model.
 
-    Its teacher is fixed, as the paper's: one that goes on learning is a row's own setting.
+    As in the paper it passes over its periods once and its teacher is fixed: more epochs, and a
+    teacher that goes on learning, are a row's own settings.
 
     Raises:
         ConfigError: it takes the size of a teacher that is not there, or has no such param.
@@ -60,6 +61,7 @@ def vertical_changes(plain: Experiment, vertical: Vertical) -> dict[str, Any]:
     usual = default_values()
     fresh = [PREFIX + name for name in FRESH_KEYS if PREFIX + name in plain.params]
     changes = {name: usual[name] for name in fresh if plain.params[name] != usual[name]}
+    changes["epochs"] = 1
     if vertical.size == "teacher":
         teacher = plain.load_teacher()
         if teacher is None:
