@@ -48,11 +48,13 @@ def test_nothing_that_looks_published_comes_from_elsewhere() -> None:
     names = ("leaderboard.*", "paper/*", "*/records.jsonl", "*/*.csv", "*/README.md", "*/*.txt")
     folders = [ROOT / "benchmark_configs" / dataset_id for dataset_id in datasets(CHECKOUT)]
     found = {path for folder in folders for name in names for path in folder.glob(name)}
-    assert sorted(map(relative, found - PUBLISHED.keys())) == []
+    # Of a search for a teacher on the data without their test: a record of its own.
+    trails = {path for path in found if path.name == "trail.csv"}
+    assert sorted(map(relative, found - trails - PUBLISHED.keys())) == []
 
 
 def test_every_run_is_committed_once() -> None:
-    files = sorted((ROOT / "benchmark_configs").rglob("*.jsonl"))
+    files = sorted((ROOT / "benchmark_configs").rglob("records.jsonl"))
     runs = [(r.dataset_id, r.expid, r.seed) for r in read_records(files)]
     assert len(runs) == len(set(runs)) > 0
     assert [relative(path) for path in files if path.stat().st_size > 1_000_000] == []

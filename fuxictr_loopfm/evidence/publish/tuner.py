@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.names import PREFIX
 from fuxictr_loopfm.evidence.methods import FORMER_METHODS, METHODS, VERTICAL_METHODS
 from fuxictr_loopfm.files.atomic import fingerprint
@@ -67,15 +68,23 @@ def tuner_text(
 
 
 def _of_one_grid(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """The runs that agree with the most in every param of FuxiCTR's but the seed."""
+    """The runs that agree with the most in all that the grid has one value of.
+
+    What describes a history, or weighs a loss beside it, decides among runs with a history alone.
+    """
+    alike = _most_alike(runs, lambda name: not name.startswith(PREFIX))
+    reading = [run for run in alike if run.config.get("loopfm_history") is not None]
+    kept = _most_alike(reading, lambda name: True) if reading else []
+    return [run for run in alike if run not in reading] + kept
+
+
+def _most_alike(runs: Sequence[RunRecord], counts: Callable[[str], bool]) -> list[RunRecord]:
+    """The largest set of runs that agree in the params that count."""
     settings: dict[str, list[RunRecord]] = {}
     for run in runs:
-        plain = {
-            name: value
-            for name, value in run.config.items()
-            if not name.startswith(PREFIX) and name not in _NAMES
-        }
-        settings.setdefault(fingerprint(plain), []).append(run)
+        names = [name for name in run.config if name not in _NAMES and counts(name)]
+        key = fingerprint({name: run.config[name] for name in names})
+        settings.setdefault(key, []).append(run)
     return max(settings.values(), key=len)
 
 
@@ -96,13 +105,17 @@ def _fixed(runs: Sequence[RunRecord], params: Mapping[str, Any]) -> list[tuple[s
     """
     deciding = [run for run in runs if run.config.get("loopfm_history") is not None] or list(runs)
     first = deciding[0].config
+    # A key that is younger than the runs had its default in them.
+    usual = default_values()
     fixed = []
     for name in params:
-        if name not in first or name in _NAMES:
+        had = first[name] if name in first else usual.get(name)
+        # Without a default, as all paths are: runs do not note them.
+        if name in _NAMES or (name not in first and had is None):
             continue
         # Compared as JSON: a tuple and a list of the same values are one setting.
-        value = fingerprint(first[name])
-        same = all(fingerprint(run.config.get(name)) == value for run in deciding)
+        value = fingerprint(had)
+        same = all(fingerprint(run.config.get(name, had)) == value for run in deciding)
         if same and value != fingerprint(params[name]):
-            fixed.append((name, first[name]))
+            fixed.append((name, had))
     return fixed
