@@ -14,10 +14,7 @@ from typing import Any
 
 from fuxictr_loopfm.config.keys import default_values
 from fuxictr_loopfm.config.names import PREFIX
-from fuxictr_loopfm.config.zoo import default_hyper_parameters
-from fuxictr_loopfm.errors import ConfigError
-from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
-from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
+from fuxictr_loopfm.config.sequence_fields import (
     needs_sequence,
     padding_of,
     pooled,
@@ -26,10 +23,13 @@ from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
     unpooled,
     with_target,
 )
+from fuxictr_loopfm.config.zoo import default_hyper_parameters
+from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.benchmark.yaml_sections import write_sections
 from fuxictr_loopfm.evidence.methods import BASE as BASE_METHOD
 from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS, method_slug
 from fuxictr_loopfm.prepared.dataset import DatasetSpec, SequenceColumn
+from fuxictr_loopfm.tuning.batch_rule import batch_size_for
 from fuxictr_loopfm.tuning.log_rule import LogRule
 
 # Ours, chosen on the last training period of KuaiRandPure_s1 and MovieLens100K_s1.

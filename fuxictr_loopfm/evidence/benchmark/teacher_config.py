@@ -8,7 +8,7 @@ from typing import Any
 
 from fuxictr_loopfm.config.folders import load_params
 from fuxictr_loopfm.config.keys import default_values
-from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
+from fuxictr_loopfm.config.sequence_fields import padding_of
 from fuxictr_loopfm.evidence.benchmark.configs import (
     BASE,
     COMMON,
@@ -21,9 +21,9 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     model_block,
     teacher_dataset_id,
 )
-from fuxictr_loopfm.evidence.benchmark.sequence_fields import padding_of
 from fuxictr_loopfm.evidence.benchmark.yaml_sections import write_sections
 from fuxictr_loopfm.prepared.dataset import DatasetSpec
+from fuxictr_loopfm.tuning.batch_rule import batch_size_for
 from fuxictr_loopfm.tuning.log_rule import LogRule
 from fuxictr_loopfm.tuning.space import DATA_KEYS, WIDTHS
 

@@ -12,6 +12,11 @@ import yaml
 from fuxictr_loopfm.config.folders import expids, load_params
 from fuxictr_loopfm.config.key_rules import read_keys
 from fuxictr_loopfm.config.keys import default_values
+from fuxictr_loopfm.config.sequence_fields import (
+    padding_of,
+    sequence_fields,
+    unpooled,
+)
 from fuxictr_loopfm.errors import ConfigError
 from fuxictr_loopfm.evidence.benchmark.configs import (
     SIZES,
@@ -23,11 +28,6 @@ from fuxictr_loopfm.evidence.benchmark.configs import (
     model_block,
     teacher_dataset_id,
     write_vertical_config,
-)
-from fuxictr_loopfm.evidence.benchmark.sequence_fields import (
-    padding_of,
-    sequence_fields,
-    unpooled,
 )
 from fuxictr_loopfm.evidence.benchmark.teacher_config import fresh_keys, write_teacher_config
 from fuxictr_loopfm.evidence.methods import METHODS, VERTICAL_METHODS, method_slug

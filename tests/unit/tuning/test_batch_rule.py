@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fuxictr_loopfm.evidence.benchmark.batch_rule import batch_size_for
 from fuxictr_loopfm.prepared.dataset import Periods
+from fuxictr_loopfm.tuning.batch_rule import batch_size_for
 
 
 @pytest.mark.parametrize(
