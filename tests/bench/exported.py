@@ -95,7 +95,9 @@ class Workspace:
             timestamp=self.log.time,
         )
         self.view = SimpleNamespace(
-            feature_map_path=self.folder / "view.json", rows=lambda _: self._window, column=self._at
+            feature_map_path=self.folder / "view.json",
+            rows=lambda _: slice(*self._window),
+            column=self._at,
         )
         entries = [{name: entry} for name, entry in feature_entries().items()]
         described = {"dataset_id": DATASET, "labels": [LABEL], "features": entries}

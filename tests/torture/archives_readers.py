@@ -195,9 +195,11 @@ def check_run(folder: Path, expected: Expected) -> Iterator[str]:
         asked = experiment(folder, expid)
         workspace = Workspace(asked, asked.load_teacher())
         record, _, _ = run_vertical(asked, workspace, model_name="DeepFM", command="archives")
+        # What was gAUC then has another name where histories have labels.
+        found = {**record.metrics, "gAUC": record.metrics.get("gAUC_live", record.metrics["gAUC"])}
         for name, value in expected["metrics"][expid].items():
-            if abs(record.metrics[name] - value) > CLOSE:
-                yield f"run {expid}: {name}: {record.metrics[name]} for {value}"
+            if abs(found[name] - value) > CLOSE:
+                yield f"run {expid}: {name}: {found[name]} for {value}"
     built = {path.name for path in artifacts(folder).iterdir() if path.suffix != ".lock"} - before
     if built:
         yield f"run: built again: {sorted(built)}"
