@@ -26,7 +26,8 @@ from fuxictr_loopfm.store.shard import read_manifest
 from fuxictr_loopfm.upkeep.forget import forget_users
 from fuxictr_loopfm.upkeep.verification import verify_folder
 
-DELAY = 600
+# Long enough for a user to come back before a label is known.
+DELAY = 6_000
 RAW = {"loopfm_history": "ids+label", "loopfm_label_delay_seconds": float(DELAY)}
 HISTORY = {
     "loopfm_dim": 4, "loopfm_compressor_hidden": 16, "loopfm_codec": "int8",
@@ -94,6 +95,7 @@ def test_a_chain_reads_no_period_that_its_first_teacher_learned(chained: Loop) -
     assert found.periods == [3, 4, 5, 6]
     assert found.upstream is not None and found.upstream.periods == [2, 3, 4, 5, 6]
     store = found.run.histories.workspace.store(chained.prepared.spec.user)
+    assert not store.manifest.backfill, "a teacher that had learned what it logged is refused"
     provenance = store.manifest.provenance
     assert provenance["teacher_train_periods"] == [1]
     assert provenance["logged_periods"] == [2, 3, 4, 5, 6]
