@@ -10,7 +10,7 @@ import numpy as np
 from fuxictr_loopfm.analysis.metrics import evaluate, prediction_warnings
 from fuxictr_loopfm.config.early_checks import require_usable
 from fuxictr_loopfm.config.experiment import Experiment
-from fuxictr_loopfm.pipeline.logged_quality import quality_by_period
+from fuxictr_loopfm.pipeline.logged_quality import probability, quality_by_period
 from fuxictr_loopfm.pipeline.workspace import Workspace
 from fuxictr_loopfm.records.environment import utc_now
 from fuxictr_loopfm.records.record import RunRecord
@@ -40,8 +40,7 @@ def run_logged_teacher(
     prepared, spec = workspace.prepared, workspace.prepared.spec
     require_usable(prepared)
     started, clock = utc_now(), time.perf_counter()
-    logit = workspace.teacher_logit.astype(np.float64)
-    p, user = 1 / (1 + np.exp(-logit)), prepared.array(spec.user)
+    p, user = probability(workspace.teacher_logit), prepared.array(spec.user)
     test = prepared.rows_of(spec.periods.test)
     metrics = evaluate(prepared.label[test], p[test], user[test])
     found = quality_by_period(workspace.extraction, prepared)
